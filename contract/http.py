@@ -374,7 +374,7 @@ class ProgramState(Body):
 
 
 ReviewStage = Annotated[
-    Literal["none", "asked", "under_review", "upheld", "changed"],
+    Literal["none", "asked", "under_review", "upheld", "changed", "approved", "denied"],
     Field(description="The stage of the review of the decision by a person."),
 ]
 

@@ -14,8 +14,13 @@ LONGEST_SEALED = 12 * 1024
 OPEN_STAGES = ("asked", "under_review")
 """Stages in which the lender owes an outcome."""
 
-CLOSED_STAGES = ("upheld", "changed")
-"""The outcomes."""
+Outcome = Literal["upheld", "changed", "approved", "denied"]
+
+REVIEWED, REFERRED = ("upheld", "changed"), ("approved", "denied")
+"""The outcomes of a review of a decision, and of an application that was referred to a person."""
+
+CLOSED_STAGES = (*REVIEWED, *REFERRED)
+"""All outcomes."""
 
 Sealed = Annotated[
     str,
@@ -36,19 +41,24 @@ class ReviewRequest(RequestBody):
 
 
 class OutcomeRequest(RequestBody):
-    """The lender's outcome: upheld or changed, and its words for the applicant."""
+    """The lender's outcome and its words for the applicant.
 
-    outcome: Literal["upheld", "changed"]
+    A decision is upheld or changed; an application that was referred is approved or denied.
+    """
+
+    outcome: Outcome
     words: Sealed
 
 
 class ReviewState(Body):
     """A review: its stage, its times and its sealed texts, as applicant and lender see them.
 
-    `due_at` is the day by which the lender owes an outcome.
+    `due_at` is the day by which the lender owes an outcome. `referred` is true if the program
+    referred the application to a person; then there may be no statement.
     """
 
     state: ReviewStage
+    referred: bool = False
     asked_at: Moment | None = None
     due_at: Moment | None = None
     taken_at: Moment | None = None

@@ -236,13 +236,23 @@ class Decision(SchemaPart):
         default=None, description="The party that decides and gives notice; the second by default."
     )
     scale: Scale | None = Field(default=None, description="The score scale of pages and reports.")
+    refer_below: float | None = Field(
+        default=None,
+        description="Width, in log-odds below the cut-off, of the grey zone in which the program "
+        "refers the application to a person of the lender; without it, no application is referred.",
+        gt=0,
+        le=20,
+    )
+    referred: str = Field(default="referred to a person", max_length=40)
     authority: str = Field(
         default="",
         description="Name and address of the authority that supervises the lender, for notices.",
         max_length=300,
     )
 
-    added: ClassVar[frozenset[str]] = frozenset({"lender", "scale", "authority"})
+    added: ClassVar[frozenset[str]] = frozenset(
+        {"lender", "scale", "refer_below", "referred", "authority"}
+    )
 
 
 class Alternative(SchemaPart):

@@ -1,9 +1,10 @@
 """The integer program that engines run, stored as one JSON file.
 
 A program contains the polynomial, its plan for engines with table lookups, the meaning of its
-outputs, its score width, and rows with extreme scores. `decide` has one output. `explain` is
-`decide` with the explained column's bits replaced by public constants, with one output per bin, so
-that both agree exactly. `reasons` (reasons_program.py) has one output per stated reason.
+outputs, its score width, and rows with extreme scores. `decide` has one output, or with a grey zone
+a second one, the score plus the zone's width (referral.py). `explain` is the score of `decide` with
+the explained column's bits replaced by public constants, with one output per bin, so that both
+agree exactly. `reasons` (reasons_program.py) has one output per stated reason.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from model.levels import valid_edges
 from model.plan import Lookup, Plan, make_plan
 from model.polynomial import Polynomial, evaluate, sample_states, substitute
 from model.quantise import MAXIMUM_SCORE_BITS, Quantised
+from model.referral import with_referral
 from utils.errors import ProgramInvalid
 
 FORMAT = 1
@@ -59,6 +61,13 @@ class Program:
     def scores(self, bits: Bits) -> NDArray[np.int64]:
         """Return the exact scores: shape (rows, n_bits) to (rows, outputs)."""
         return evaluate(self.polynomial, bits, len(self.outputs))
+
+    @property
+    def score_polynomial(self) -> Polynomial:
+        """The polynomial of the first output alone, which for `decide` is the score."""
+        if len(self.outputs) == 1:
+            return self.polynomial
+        return {m: c[:1] for m, c in self.polynomial.items() if c[0]}
 
     def to_json(self) -> str:
         """Return canonical JSON: equal programs give equal text."""
@@ -251,25 +260,32 @@ def _fixed(varied: Variation, index: int, layout: Layout) -> dict[int, bool]:
 
 
 def decide_program(quantised: Quantised, layout: Layout) -> Program:
-    """Return the program whose one output is the score of the record."""
+    """Return the program whose output is the score of the record.
+
+    With a grey zone, the second output is the score plus the zone's width.
+    """
+    grey, polynomial, plan = quantised.grey, quantised.polynomial, quantised.plan
+    if grey:
+        polynomial = with_referral(polynomial, grey)
+        plan = make_plan(polynomial, 2, layout)
     return Program(
         name="decide",
         schema_fingerprint=layout.schema.fingerprint(),
-        outputs=("score",),
+        outputs=("score", "score with the grey zone") if grey else ("score",),
         score_bits=quantised.score_bits,
         scale=quantised.scale,
         rounding_bound=quantised.rounding_bound,
         low=quantised.extremes.low,
-        high=quantised.extremes.high,
-        polynomial=quantised.polynomial,
-        plan=quantised.plan,
+        high=quantised.extremes.high + grey,
+        polynomial=polynomial,
+        plan=plan,
         extreme_rows=quantised.extremes.rows,
     )
 
 
 def explain_program(decide: Program, layout: Layout) -> Program:
     """Return the counterfactual program: the score for each value that the explanation tries."""
-    polynomial = substitute(decide.polynomial, explained_variants(layout))
+    polynomial = substitute(decide.score_polynomial, explained_variants(layout))
     labels = explained_labels(layout.schema)
     return Program(
         name="explain",

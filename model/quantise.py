@@ -34,6 +34,9 @@ _FINE = 2.0**20
 class Quantised:
     """A polynomial with one output, the integer score.
 
+    `grey` is the width of the schema's grey zone in units of the score, 0 without one: scores from
+    -grey to -1 are referred, and the score plus `grey` is in the range of `score_bits` as well.
+
     For every input |score + 1/2 - scale * log-odds| <= rounding_bound, so the sign of the score
     equals that of the log-odds, up to this bound.
     """
@@ -44,6 +47,7 @@ class Quantised:
     score_bits: int
     rounding_bound: float
     extremes: Extremes
+    grey: int = 0
 
 
 def real_polynomial(ensemble: Ensemble, layout: Layout) -> dict[Monomial, float]:
@@ -78,7 +82,9 @@ def quantise(
     reals = _plan_of_reals(monomials, coefficients, layout)
     margin = extremes(reals, layout, seconds)
     kept = kept_by_trees(ensemble, layout, directions(layout.schema))
-    scale = _FINE * min((high + 0.5) / max(margin.high, 1), (low + 0.5) / min(margin.low, -1))
+    zone = layout.schema.decision.refer_below or 0.0
+    above = margin.high + round(zone * _FINE)
+    scale = _FINE * min((high + 0.5) / max(above, 1), (low + 0.5) / min(margin.low, -1))
     for _ in range(_ATTEMPTS):
         target = coefficients * scale
         target[0] -= 0.5
@@ -91,7 +97,8 @@ def quantise(
         polynomial = with_directions(polynomial, layout, kept, seconds)
         plan = make_plan(polynomial, 1, layout)
         found = extremes(plan, layout, seconds)
-        if low <= found.low and found.high <= high:
+        grey = max(1, round(zone * scale)) if zone else 0
+        if low <= found.low and found.high + grey <= high:
             errors = dict(zip(monomials, -target, strict=True))
             for monomial, values in polynomial.items():
                 errors[monomial] = errors.get(monomial, 0.0) + values[0]
@@ -103,8 +110,9 @@ def quantise(
             bound = max(-residual.low, residual.high) / _FINE
             # Each coefficient adds a rounding error of half a unit of the fine grid.
             bound += len(errors) / 2 / _FINE
-            return Quantised(polynomial, plan, scale, score_bits, bound, found)
-        scale *= min(0.995, (high - 0.5) / max(found.high, 1), (low + 0.5) / min(found.low, -1))
+            return Quantised(polynomial, plan, scale, score_bits, bound, found, grey)
+        above = max(found.high + grey, 1)
+        scale *= min(0.995, (high - 0.5) / above, (low + 0.5) / min(found.low, -1))
     raise ModelTooLarge(
         f"The model does not fit into scores of {score_bits} bits; allow more bits or train "
         "fewer trees."

@@ -55,7 +55,7 @@ def reference_means(decide: Program, layout: Layout, rows: Bits) -> dict[Monomia
     """
     approved = rows[decide.scores(rows)[:, 0] >= 0]
     means = {}
-    for _, _, part, _ in _parts(decide.polynomial, layout):
+    for _, _, part, _ in _parts(decide.score_polynomial, layout):
         if part not in means and len(approved):
             count = int(approved[:, list(part)].all(axis=1).sum())
             means[part] = _rounded_quotient(PARTS * count, len(approved))
@@ -72,7 +72,7 @@ def reasons_program(
     `means` are those of `reference_means`; `seconds` bounds each search for an extreme.
     """
     stated = layout.schema.stated_reasons
-    exact = _exact(decide.polynomial, layout, means)
+    exact = _exact(decide.score_polynomial, layout, means)
     widest = max(decide.score_bits, _NARROW)
     halvings = 0
     while True:

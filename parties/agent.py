@@ -23,6 +23,7 @@ from parties.joint.member import JointMember
 from parties.log_watch import LogWatch
 from parties.results import SliceSent
 from parties.retrying import may_pass, waiting_words
+from parties.reviews import Review, Reviews
 from parties.store import LOCK, PartyStore
 from utils.errors import (
     ApplicationExpired,
@@ -66,9 +67,16 @@ class ApplicationAgent:
     """
 
     def __init__(
-        self, member: JointMember, pinned: bool = False, watch: LogWatch | None = None
+        self,
+        member: JointMember,
+        pinned: bool = False,
+        watch: LogWatch | None = None,
+        reviews: Reviews | None = None,
     ) -> None:
         self.member = member
+        self._reviews = reviews
+        self.referral: Review | None = None
+        """The review that this party opened because the decision refers the application."""
         self.pinned = pinned
         self._watch = watch
         self._results = 0
@@ -226,6 +234,7 @@ class ApplicationAgent:
                         return
                     continue
                 changed = self.member.advance(WAIT_SECONDS)
+                referred = self._refer_if_due()
             except _OVER as error:
                 self.over = self.over or error.message
                 self._note()
@@ -253,9 +262,28 @@ class ApplicationAgent:
                 return
             pause = PAUSE_SECONDS
             self._note_results()
-            if changed or self._failure or self.waits:
+            if changed or referred or self._failure or self.waits:
                 self._failure = self.waits = ""
                 self._note()
+
+    @property
+    def must_refer(self) -> bool:
+        """True as long as this party has to open the review of a referred application."""
+        decision, reviews = self.member.decision, self._reviews
+        return (
+            decision is not None
+            and decision.referred
+            and self.referral is None
+            and reviews is not None
+            and (reviews.asks or reviews.gives)
+        )
+
+    def _refer_if_due(self) -> bool:
+        """Open the review of a referred application; returns True if it was opened now."""
+        if self._reviews is None or not self.must_refer:
+            return False
+        self.referral = self._reviews.refer(self.member.client_id)
+        return True
 
     def _note_results(self) -> None:
         """Have the log watched after a result, which the server has logged."""
@@ -310,6 +338,7 @@ class Agent:
         self.connection = connection
         self.party = connection.public.schema_.party(party)
         self._model_sha256 = connection.public.digest
+        self._reviews = Reviews(connection, party)
         self._applications: dict[str, ApplicationAgent] = {}
         self._lock = threading.Lock()
         self._first: ApplicationAgent | None = None
@@ -341,7 +370,7 @@ class Agent:
             found = self._applications.get(JoinCode.parse(code).client_id)
             if found is None:
                 member = JointMember.join(self.connection, self.party.name, code)
-                found = ApplicationAgent(member, watch=self.watch)
+                found = ApplicationAgent(member, watch=self.watch, reviews=self._reviews)
             else:
                 found.member.require_code(code)
             return self._take(found, pinned)
@@ -364,7 +393,8 @@ class Agent:
             except TrisealError as error:
                 log.info("resumed with an error: %s", error.message)
             with self._lock:
-                return self._take(ApplicationAgent(member, watch=self.watch), pinned=True)
+                resumed = ApplicationAgent(member, watch=self.watch, reviews=self._reviews)
+                return self._take(resumed, pinned=True)
         return None
 
     def application(self, client_id: str) -> ApplicationAgent:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 from urllib.parse import quote
 
 import httpx
@@ -36,7 +36,7 @@ from contract.http import (
     Traffic,
     Witnesses,
 )
-from contract.reviews import OutcomeRequest, ReviewRequest, ReviewState
+from contract.reviews import Outcome, OutcomeRequest, ReviewRequest, ReviewState
 from engines.interface import DECIDE, PublicModel
 from governance.log.decision_file import LARGEST_FILE, DecisionFile
 from parties.bounded_http import ANSWER_BYTES, MIB
@@ -284,15 +284,20 @@ class ServerClient(SessionsClient, GatewayClient):
         path = f"/applications/{client_id}/review"
         return self._patient(ReviewState, "POST", path, token=token, json=body)
 
+    def refer(self, client_id: str, token: str) -> ReviewState:
+        """Open the review of a referred application; the call of the applicant or the lender."""
+        path = f"/applications/{client_id}/review/referral"
+        return self._patient(ReviewState, "POST", path, token=token)
+
     def take_review(self, client_id: str, token: str) -> ReviewState:
         """Begin the review; the lender's call."""
         path = f"/applications/{client_id}/review/take"
         return self._patient(ReviewState, "POST", path, token=token)
 
     def conclude_review(
-        self, client_id: str, token: str, outcome: Literal["upheld", "changed"], words: str
+        self, client_id: str, token: str, outcome: Outcome, words: str
     ) -> ReviewState:
-        """Conclude the review as `upheld` or `changed`, with sealed words; the lender's call."""
+        """Conclude the review with an outcome and sealed words; the lender's call."""
         with valid():
             body = OutcomeRequest(outcome=outcome, words=words).model_dump()
         path = f"/applications/{client_id}/review/outcome"

@@ -285,11 +285,14 @@ def _opened(agent: Agent, application: ApplicationAgent, once: Any) -> set[str]:
     for program in over:
         once(program, f"{program} is finished; this party is not among its readers.")
     if member.decision is not None:
-        words = agent.connection.public.schema_.decision
-        word = words.approved if member.decision.approved else words.denied
+        word = member.decision.word(agent.connection.public.schema_)
         score = "" if member.decision.score is None else f", score {member.decision.score:g}"
         once(DECIDE, f"{word}{score}.")
-        over.add(DECIDE)
+        referral = application.referral
+        if referral is not None and referral.due is not None:
+            once("referral", f"a person of the lender decides by {referral.due:%Y-%m-%d}.")
+        if not application.must_refer:
+            over.add(DECIDE)
     if member.explanation is not None:
         once(EXPLAIN, " ".join(member.explanation.explanation.texts))
         over.add(EXPLAIN)

@@ -105,6 +105,7 @@ class ProgramRun:
 class Decision:
     """The opened decision: approved if the score is 0 or more.
 
+    `referred` is True if it lies in the grey zone below, so that a person of the lender decides.
     `score` and `log_odds` are None if the program returns only the decision. `reach` is the largest
     absolute value of a score that the program can return.
     """
@@ -119,6 +120,13 @@ class Decision:
     sha256: str
     preview: str
     messages: tuple[Message, ...]
+    referred: bool = False
+
+    def word(self, schema: Schema) -> str:
+        """Return the outcome in the schema's words."""
+        if self.referred:
+            return schema.decision.referred
+        return schema.decision.approved if self.approved else schema.decision.denied
 
     @property
     def opened(self) -> float:

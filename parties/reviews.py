@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Literal
 
 from contract.http import ReviewStage
-from contract.reviews import CLOSED_STAGES, OPEN_STAGES, ReviewState
+from contract.reviews import CLOSED_STAGES, OPEN_STAGES, Outcome, ReviewState
 from parties.connection import Connection
 from parties.expiry import read_expiry, write_expiry
 from parties.joint.files import MemberFiles
@@ -26,12 +25,14 @@ from utils.errors import (
 class Review:
     """A review with its texts opened; times are in UTC, None before they come.
 
+    `referred` is True if the program referred the application to a person.
     `unreadable` tells that a text could not be opened: then the stage is the server's word only, as
     the lender's words are sealed together with the outcome.
     """
 
     client_id: str
     stage: ReviewStage
+    referred: bool = False
     asked: datetime | None = None
     due: datetime | None = None
     taken: datetime | None = None
@@ -87,14 +88,24 @@ class Reviews:
             client_id, self._connection.client.ask_for_review(client_id, token, sealed)
         )
 
+    def refer(self, client_id: str) -> Review:
+        """Open the review of an application that the decision refers to a person.
+
+        For the applicant and the lender; raises OutOfStep before the decision.
+        """
+        token = self._files(client_id).token()
+        return self._opened(client_id, self._connection.client.refer(client_id, token))
+
     def take(self, client_id: str) -> Review:
         """Tell the applicant that a person reviews the decision."""
         token = self._files(client_id).token()
         return self._opened(client_id, self._connection.client.take_review(client_id, token))
 
-    def conclude(self, client_id: str, changed: bool, words: str) -> Review:
-        """Conclude a review: the decision is changed or upheld, with `words` for the applicant."""
-        outcome: Literal["changed", "upheld"] = "changed" if changed else "upheld"
+    def conclude(self, client_id: str, outcome: Outcome, words: str) -> Review:
+        """Conclude a review with `words` for the applicant.
+
+        A decision is upheld or changed, a referred application approved or denied.
+        """
         sealed = self._texts(client_id).seal(words_on(outcome), words)
         token = self._files(client_id).token()
         found = self._connection.client.conclude_review(client_id, token, outcome, sealed)
@@ -142,6 +153,7 @@ class Reviews:
         return Review(
             client_id,
             state.state,
+            state.referred,
             _time(state.asked_at),
             _time(state.due_at),
             _time(state.taken_at),

@@ -10,7 +10,7 @@ import numpy as np
 from features.schema import Scale
 from training.approvals import outcomes
 from training.calibration import Calibration, Kind, Reals, calibrate
-from training.decision_rule import Rule, cut_off, with_cut_off
+from training.decision_rule import Rule, cut_off, grey_zone, with_cut_off
 from training.models import Labels, Rows
 from training.score_scale import cut_off_table, deciles, points_of
 from utils.errors import TrainingDataInvalid
@@ -22,7 +22,8 @@ class Ruled:
 
     `shift` is the cut-off in log-odds of the trained trees; `calibration` is that of this
     booster's margins, or None if they say nothing about defaults. `facts` and `cut_offs` are JSON
-    values for metrics.json.
+    values for metrics.json. `refer_below` is the width of the grey zone in log-odds, if there is
+    one.
     """
 
     booster: bytes
@@ -30,6 +31,7 @@ class Ruled:
     calibration: Calibration | None
     facts: dict[str, Any]
     cut_offs: list[dict[str, Any]]
+    refer_below: float | None = None
 
     def text(self) -> str:
         """Return the rule and the table of other cut-offs."""
@@ -41,6 +43,13 @@ class Ruled:
             text += f", with a probability of default (PD) below {facts['cut_off_probability']:.2%}"
         if facts["cut_off_points"] is not None:
             text += f", {facts['cut_off_points']:.0f} points or more"
+        if self.refer_below is not None:
+            text += (
+                f"; {facts['referred_share']:.1%} are referred to a person, with scores up to "
+                f"{self.refer_below:.2f} log-odds lower"
+            )
+            if facts["deny_from_probability"] is not None:
+                text += f" (PD below {facts['deny_from_probability']:.2%})"
         if not self.cut_offs:
             return f"{text}."
         lines = [f"{text}. Other cut-offs:"]
@@ -56,11 +65,18 @@ class Ruled:
 
 
 def apply_rule(
-    rule: Rule, kind: Kind, scale: Scale | None, booster: bytes, margins: Reals, unseen: Rows
+    rule: Rule,
+    kind: Kind,
+    scale: Scale | None,
+    booster: bytes,
+    margins: Reals,
+    unseen: Rows,
+    refer_below: float | None = None,
 ) -> Ruled:
     """Calibrate a booster on rows that it was not trained on, and fold the rule's cut-off into it.
 
-    `margins` (rows,) are the log-odds of the rows `unseen`. Raises TrainingDataInvalid.
+    `margins` (rows,) are the log-odds of the rows `unseen`. `refer_below` is the schema's grey
+    zone, which that of the rule replaces. Raises TrainingDataInvalid.
     """
     calibration: Calibration | None
     try:
@@ -69,14 +85,17 @@ def apply_rule(
         if rule.most_default is not None:
             raise
         calibration = None
+    zone = grey_zone(rule, calibration) or refer_below
     booster, shift = with_cut_off(booster, cut_off(rule, calibration, margins))
     margins = margins - shift
     cut_offs: list[dict[str, Any]] = []
-    default = points = None
+    default = points = deny_from = None
     if calibration is not None:
         calibration = calibration.after_shift(shift)
         cut_offs = cut_off_table(calibration, scale, margins, unseen.y)
         default = float(1 - calibration.good(np.zeros(1))[0])
+        if zone is not None:
+            deny_from = float(1 - calibration.good(np.array([-zone]))[0])
         if scale is not None:
             points = float(points_of(np.zeros(1), scale, calibration)[0])
     facts = {
@@ -85,9 +104,13 @@ def apply_rule(
         "cut_off_probability": default,
         "cut_off_points": points,
         "shift_log_odds": shift,
-        **outcomes(unseen.y, margins > 0),
     }
-    return Ruled(booster, shift, calibration, facts, cut_offs)
+    referred = None
+    if zone is not None:
+        referred = (margins <= 0) & (margins > -zone)
+        facts |= {"refer_below_log_odds": zone, "deny_from_probability": deny_from}
+    facts |= outcomes(unseen.y, margins > 0, referred)
+    return Ruled(booster, shift, calibration, facts, cut_offs, zone)
 
 
 def score_table(ruled: Ruled, scale: Scale | None, margins: Reals, y: Labels) -> dict[str, Any]:

@@ -53,24 +53,41 @@ def meaning_of_label(decision: Decision, target: str, y: Labels, notes: Sequence
     )
 
 
-def outcomes(y: Labels, approved: NDArray[np.bool_]) -> dict[str, Any]:
-    """Return the share of rows approved, and the bad rates of the approved and of the denied."""
+def outcomes(
+    y: Labels, approved: NDArray[np.bool_], referred: NDArray[np.bool_] | None = None
+) -> dict[str, Any]:
+    """Return the share of rows approved, and the bad rates of the approved and of the denied.
+
+    With `referred` rows, of a model with a grey zone, also their share and their bad rate.
+    """
 
     def bad_rate(own: NDArray[np.bool_]) -> float | None:
         return float(1 - y[own].mean()) if own.any() else None
 
-    return {
+    denied = ~approved if referred is None else ~(approved | referred)
+    found = {
         "approved_share": float(approved.mean()),
         "bad_rate_approved": bad_rate(approved),
-        "bad_rate_denied": bad_rate(~approved),
+        "bad_rate_denied": bad_rate(denied),
     }
+    if referred is not None:
+        found |= {
+            "referred_share": float(referred.mean()),
+            "bad_rate_referred": bad_rate(referred),
+        }
+    return found
 
 
 def outcomes_text(found: dict[str, Any], rows: int) -> str:
     """Return `outcomes` of the test rows in a sentence."""
+    shares = f"{found['approved_share']:.1%} approved"
+    rates = f"bad rate of the approved {_share(found['bad_rate_approved'])}"
+    if "referred_share" in found:
+        shares += f", {found['referred_share']:.1%} referred to a person"
+        rates += f", of the referred {_share(found['bad_rate_referred'])}"
     return (
-        f"Test rows ({rows:,}): {found['approved_share']:.1%} approved; bad rate of the approved "
-        f"{_share(found['bad_rate_approved'])}, of the denied {_share(found['bad_rate_denied'])}."
+        f"Test rows ({rows:,}): {shares}; {rates}, of the denied "
+        f"{_share(found['bad_rate_denied'])}."
     )
 
 

@@ -11,6 +11,7 @@ import argparse
 import hashlib
 import json
 import sys
+from collections.abc import Sequence
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -43,7 +44,7 @@ from training.deployment_folder import (
     require_replaceable,
     restore_previous,
 )
-from training.frontier import NARROWEST, programs_for, with_reasons
+from training.frontier import CONCRETE_ENGINES, NARROWEST, programs_for, with_reasons
 from training.import_check import ImportCheck
 from training.model_card import model_card
 from training.models import Labels
@@ -132,6 +133,7 @@ def compile_deployment(
     require_replaceable(out)
     layout = Layout(Schema.load(model / "schema.json"))
     booster = (model / "booster.json").read_bytes()
+    require_fitting(layout.schema, engines)
     bits, y = training_rows(model, layout)
     check = ImportCheck(booster, layout, bits)
     metrics = own_metrics(model, booster)
@@ -193,6 +195,17 @@ def compile_deployment(
     if metrics is None:
         print(f"The booster in {model} was imported; the model card has no measurements of it.")
     print(f"Compiled {', '.join(engines)} as model {manifest.model_version} into {out}")
+
+
+def require_fitting(schema: Schema, engines: Sequence[str]) -> None:
+    """Raise EngineUnavailable if an engine cannot run the schema's decision."""
+    alone = [name for name in engines if name in CONCRETE_ENGINES]
+    if schema.decision.refer_below is not None and alone:
+        raise EngineUnavailable(
+            f"The schema refers applications in a grey zone to a person (decision.refer_below), "
+            f"which {' and '.join(alone)} cannot: compile with --engines clear levelled, or train "
+            "without --refer-between."
+        )
 
 
 def training_rows(model: Path, layout: Layout) -> tuple[Bits, Labels]:

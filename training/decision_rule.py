@@ -31,12 +31,21 @@ class Rule:
     - `cost-ratio`: approved if the expected gain of a good applicant exceeds the expected loss of a
       bad one, where the value is loss / gain;
     - `approval-rate`: the value is the share of validation rows to approve.
+
+    With `deny_from`, approval below a probability of default comes with a grey zone: from the value
+    to below `deny_from`, a person decides.
     """
 
     kind: RuleKind = "margin"
     value: float | None = None
+    deny_from: float | None = None
 
     def __post_init__(self) -> None:
+        if self.deny_from is not None and not 1e-4 <= (self.value or 0) < self.deny_from < 1:
+            raise TrainingDataInvalid(
+                "--refer-between takes two rising probabilities of default, for example 0.05 0.1: "
+                "approve below the first, deny from the second on, and refer between."
+            )
         if self.kind == "margin":
             return
         low, high = (1e-4, 1e4) if self.kind == "cost-ratio" else (1e-4, 1 - 1e-4)
@@ -78,6 +87,25 @@ def cut_off(rule: Rule, calibration: Calibration | None, margins: Reals) -> floa
             "every row. Choose a value nearer to the rates that training prints."
         )
     return found
+
+
+def grey_zone(rule: Rule, calibration: Calibration | None) -> float | None:
+    """Return the width in log-odds of the rule's grey zone below the cut-off, or None.
+
+    Raises TrainingDataInvalid if the probabilities have no scores of their own, or lie too far
+    apart.
+    """
+    if rule.deny_from is None or rule.most_default is None or calibration is None:
+        return None
+    approve, deny = calibration.margin_at(1 - rule.most_default), rule.deny_from
+    width = approve - calibration.margin_at(1 - deny)
+    if not 0 < width <= 2 * FURTHEST:
+        raise TrainingDataInvalid(
+            f"--refer-between {rule.most_default:g} {deny:g} would refer scores of {width:.3g} "
+            "log-odds below the cut-off. Choose probabilities nearer to the rates that training "
+            "prints."
+        )
+    return width
 
 
 def margin_at_share(margins: Reals, share: float) -> float:

@@ -85,6 +85,18 @@ def method(
     )
 
 
+def _referred(schema: Schema, test: dict[str, Any]) -> list[str]:
+    """Return the sentence on the test rows in the grey zone, if the model has one."""
+    if test.get("referred_share") is None:
+        return []
+    bad = test["bad_rate_referred"]
+    return [
+        f"{test['referred_share']:.1%} of the test rows are {schema.decision.referred}"
+        + ("." if bad is None else f"; their bad rate is {bad:.1%}."),
+        "",
+    ]
+
+
 def _measured(schema: Schema, metrics: dict[str, Any]) -> list[str]:
     """Return the sections on data, quality and groups."""
     data, test, together = metrics["data"], metrics["test"], metrics.get("federated")
@@ -103,6 +115,7 @@ def _measured(schema: Schema, metrics: dict[str, Any]) -> list[str]:
         f"| AUC | {test['reference_auc']:.4f} | {test['auc']:.4f} |",
         f"| accuracy | {test['reference_accuracy']:.4f} | {test['accuracy']:.4f} |",
         "",
+        *_referred(schema, test),
         *(("![frontier](frontier.png)", "") if together is None else ()),
         "## Outcomes by group",
         "",

@@ -27,12 +27,12 @@ def require_consistent(schema: Schema) -> None:
 def proven_directions(program: Program, layout: Layout) -> dict[str, int]:
     """Return, of the directions that the schema asks for, those that the program keeps.
 
-    By column, 1 for rising and -1 for falling. The program has one output.
+    By column, 1 for rising and -1 for falling, of the program's first output.
     """
     return {
         name: sign
         for name, sign in directions(layout.schema).items()
-        if min(least_steps(program.polynomial, layout, name, sign).values()) >= 0
+        if min(least_steps(program.score_polynomial, layout, name, sign).values()) >= 0
     }
 
 

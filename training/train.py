@@ -24,6 +24,7 @@ from sklearn.metrics import accuracy_score, roc_auc_score
 from engines.registry import ENGINES
 from features.encoding import Bits, Layout
 from features.schema import Schema
+from model.referral import referred_rows
 from settings import ROOT
 from training.applied_rule import apply_rule, score_table, score_table_text
 from training.approvals import (
@@ -157,6 +158,14 @@ def _parser() -> argparse.ArgumentParser:
         metavar="SHARE",
         help="approve about this share of the applicants, for example 0.7",
     )
+    rule.add_argument(
+        "--refer-between",
+        type=float,
+        nargs=2,
+        metavar=("PD", "PD"),
+        help="approve below the first probability of default, deny from the second on, and refer "
+        "to a person between, for example 0.05 0.1",
+    )
     parser.add_argument(
         "--calibration",
         choices=("platt", "isotonic"),
@@ -184,6 +193,9 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _rule(options: argparse.Namespace) -> Rule:
+    if options.refer_between is not None:
+        approve, deny = options.refer_between
+        return Rule("approve-below", approve, deny)
     kinds: tuple[RuleKind, ...] = ("approve-below", "cost-ratio", "approval-rate")
     for kind in kinds:
         value = getattr(options, kind.replace("-", "_"))
@@ -245,13 +257,19 @@ def train(
         chosen.booster,
         chosen.margins,
         selection.unseen,
+        schema.decision.refer_below,
     )
+    if ruled.refer_below != schema.decision.refer_below:
+        decision = schema.decision.model_copy(update={"refer_below": ruled.refer_below})
+        schema = schema.model_copy(update={"decision": decision})
+        layout = Layout(schema)
     program = chosen.decide
-    if ruled.shift:
+    if ruled.shift or ruled.refer_below is not None:
         bits = chosen.entry.score_bits
         program = decision_program(ruled.booster, layout, selection.trained_on.bits, bits)
-    scores = program.scores(test.bits)[:, 0]
-    found = outcomes(test.y, scores >= 0)
+    opened = program.scores(test.bits)
+    scores = opened[:, 0]
+    found = outcomes(test.y, scores >= 0, referred_rows(opened))
     late = result_warnings(found)
     _warn(late)
     reference = selection.reference - ruled.shift

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from engines.interface import DECIDE, EXPLAIN, REASONS, PublicModel
 from features.schema import Party
 from model.explanation import Explanation
@@ -126,14 +128,24 @@ def run_panel(state: PageState) -> str:
     return facts_html(facts)
 
 
-def decision_panel(state: PageState, public: PublicModel) -> str:
-    """Return the decision in large type, with the score if the program opens one."""
+def referral_words(due: datetime | None) -> str:
+    """Return what follows for an application that is referred to a person."""
+    until = "" if due is None else f" by {due:%Y-%m-%d}"
+    return f"A person at the lender will look at this; you will hear{until}."
+
+
+def decision_panel(state: PageState, public: PublicModel, due: datetime | None = None) -> str:
+    """Return the decision in large type, with the score if the program opens one.
+
+    `due` is the day by which a person decides a referred application, if it is known.
+    """
     decision = state.decision
     if decision is None:
         return _empty("Not opened yet.")
-    words = public.schema_.decision
-    word = words.approved if decision.approved else words.denied
+    words, word = public.schema_.decision, decision.word(public.schema_)
     kind, sign = ("approved", "✓") if decision.approved else ("denied", "✕")
+    if decision.referred:
+        kind, sign = "referred", "?"
     score = (
         f"<p>Score <strong>{show_number(decision.score)}</strong>; 0 or more means "
         f"{escape(words.approved)}. In log-odds: {show_number(decision.log_odds or 0)}.</p>"
@@ -141,13 +153,14 @@ def decision_panel(state: PageState, public: PublicModel) -> str:
         if decision.score is not None
         else "<p>The program opens only the decision, without a score.</p>"
     )
+    referral = f"<p>{escape(referral_words(due))}</p>" if decision.referred else ""
     facts = [
         ("Result", show_bytes(decision.size)),
         ("Fetched and opened in", show_seconds(decision.seconds)),
     ]
     return _outdated(state) + (
         f'<div class="ts-decision {kind}" role="status"><b aria-hidden="true">{sign}</b><div>'
-        f'<p class="ts-word">{escape(word.capitalize())}</p>{score}</div></div>'
+        f'<p class="ts-word">{escape(word.capitalize())}</p>{referral}{score}</div></div>'
         f"{facts_html(facts)}{ciphertext(decision.preview, decision.sha256)}"
     )
 

@@ -95,7 +95,12 @@ def allowed_outputs(schema: Schema) -> dict[str, int]:
 
     Without `reasons` if the schema has more of them than a program may have.
     """
-    scores = {DECIDE: 1, EXPLAIN: schema.explained_outputs, REASONS: len(schema.stated_reasons)}
+    decided = 1 if schema.decision.refer_below is None else 2
+    scores = {
+        DECIDE: decided,
+        EXPLAIN: schema.explained_outputs,
+        REASONS: len(schema.stated_reasons),
+    }
     if scores[REASONS] > MOST_STATED:
         del scores[REASONS]
     return scores | {SIGN_OF[program]: count for program, count in scores.items()}

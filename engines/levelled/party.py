@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from engines.envelope import Header, seal, unseal_as
 from engines.interface import (
     CHALLENGE,
+    DECIDE,
     ENCRYPTED_INPUTS,
     MASKED_BY,
     MASKED_OF,
@@ -48,6 +49,7 @@ from engines.levelled.results import (
 from engines.levelled.well_formed import CHECK_BITS, check_budget, verdict
 from engines.levelled.words import Words, words_to_bytes
 from features.encoding import Bits, Layout
+from model.referral import outcome_of
 from utils.errors import ForeignMessage, InvalidInputs, MalformedMessage
 
 _COMMON = b"triseal levelled common randomness 1"
@@ -217,7 +219,10 @@ class LevelledParty(JointPartyEngine):
         if program == SIGN_OF[REASONS]:
             return tuple(float(level) for level in combine_levels(results, shares))
         if program in MASKED_BY:
-            return tuple(0.0 if sign else -1.0 for sign in combine_signs(results, shares))
+            signs = tuple(0.0 if sign else -1.0 for sign in combine_signs(results, shares))
+            if program == SIGN_OF[DECIDE]:
+                outcome_of(signs)  # raises if there is none
+            return signs
         scores = opening.combine(results[0], shares[0], self._budget(program).score_bits)
         return tuple(float(score) for score in scores)
 

@@ -168,8 +168,7 @@ class OwnDecisions:
         decision = member.decision
         if decision is None:
             return ""
-        words = self._connected().public.schema_.decision
-        return f"Application {short}: {words.approved if decision.approved else words.denied}."
+        return f"Application {short}: {decision.word(self._connected().public.schema_)}."
 
 
 def _require_allowed(layout: Layout, party: str, record: Record) -> None:

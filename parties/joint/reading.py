@@ -7,6 +7,7 @@ from typing import Any
 
 from engines.interface import DECIDE, EXPLAIN, REASONS, PublicModel
 from model.explanation import explain_scores
+from model.referral import outcome_of
 from parties.joint.files import MemberRecord
 from parties.results import Decision, ExplanationOpened, ReasonsOpened
 
@@ -30,6 +31,7 @@ def decision_of(public: PublicModel, client_id: str, remembered: MemberRecord) -
         sha256=fetched.sha256,
         preview=fetched.preview,
         messages=(),
+        referred=outcome_of(scores) == "referred",
     )
 
 

@@ -28,6 +28,7 @@ from engines.interface import (
 )
 from features.encoding import Bits
 from model.explanation import explain_scores
+from model.referral import outcome_of
 from parties.connection import Connection
 from parties.exclusive import one_step
 from parties.results import (
@@ -262,6 +263,7 @@ class ApplicationSession:
             sha256=fetched.sha256,
             preview=fetched.preview,
             messages=(fetched,),
+            referred=outcome_of(scores) == "referred",
         )
 
     def explain(

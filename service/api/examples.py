@@ -157,6 +157,7 @@ EXAMPLES: Mapping[str, Any] = {
     "OutcomeRequest": {"outcome": "upheld", "words": "c2VhbGVk"},
     "ReviewState": {
         "state": "under_review",
+        "referred": False,
         "asked_at": _OPENED,
         "due_at": "2026-04-01T09:00:00Z",
         "taken_at": _ENDS,

@@ -51,6 +51,26 @@ def ask_for_review(
 
 
 @router.post(
+    "/{client_id}/review/referral",
+    summary="Open the review of a referred application",
+    response_description="The review.",
+    responses=problems(*_CALL, OutOfStep, TooManyApplications),
+)
+def refer(
+    client_id: ClientId, server_state: ServerStateDep, services: ServicesDep, token: TokenDep
+) -> ReviewState:
+    """Open the review of an application that the decision refers to a person of the lender.
+
+    The call of the applicant or of the lender, whose agents make it once they read such a decision;
+    the server cannot read it. A repeated call changes nothing. The applicant may add a statement
+    with "Ask for a review". Requires a token with the scope `send`.
+    """
+    found = services.reviews.refer(client_id, token)
+    server_state.events.changed(client_id)
+    return found
+
+
+@router.post(
     "/{client_id}/review/take",
     summary="Begin the review",
     response_description="The review, which is now under way.",
@@ -84,7 +104,8 @@ def conclude_review(
     """Record the outcome of the review, with words sealed for the applicant.
 
     The lender's call. The opened decision itself stays as it is; `changed` says that the lender
-    decides otherwise. Requires a token with the scope `send`.
+    decides otherwise. A referred application is `approved` or `denied`. Requires a token with the
+    scope `send`.
     """
     found = services.reviews.conclude(client_id, token, body.outcome, body.words)
     server_state.events.changed(client_id)

@@ -1,7 +1,11 @@
 """Reviews of decisions by a person, which the applicant asks for and the lender gives.
 
     none --ask (applicant)--> asked --take (lender)--> under_review --conclude--> upheld | changed
+    none --refer (either)--> asked --take (lender)--> under_review --conclude--> approved | denied
 
+A decision with a grey zone may refer the application to a person. The server cannot read that, so
+the applicant's or the lender's agent opens the review as soon as it reads the decision. The
+applicant may add a statement to it.
 The statement and the outcome's words are sealed from one party to the other; the server stores them
 and their times. While a review is open, the application is kept beyond its usual end, and only
 the applicant may erase it. This module is independent of HTTP; its methods are synchronous and
@@ -15,7 +19,7 @@ from typing import Any
 from sqlalchemy import Row, insert, select, update
 
 from contract.http import moment
-from contract.reviews import OPEN_STAGES, ReviewState
+from contract.reviews import OPEN_STAGES, REFERRED, REVIEWED, ReviewState
 from engines.interface import DECIDE
 from service.applications.activity_log import note
 from service.applications.applications import FULL_SECONDS
@@ -31,7 +35,13 @@ from service.storage.tables import (
     TokenRecord,
     table_of,
 )
-from utils.errors import AlreadySent, ForbiddenSlot, OutOfStep, TooManyApplications
+from utils.errors import (
+    AlreadySent,
+    ForbiddenSlot,
+    InvalidRequest,
+    OutOfStep,
+    TooManyApplications,
+)
 
 DAY = 24 * 3600.0
 KEPT_DAYS = 30.0
@@ -78,20 +88,59 @@ class Reviews(ApplicationService):
             party = bearer_of(application, token, SEND, now)
             _require(party, (self._applicant,), "ask for")
             row = _row(application)
+            if row is not None and row.statement is None and row.state in OPEN_STAGES:
+                self._change(application, state=row.state, statement=statement)
+                way = (party, self._lender)
+                note(session, client_id, now, way, "review: statement", len(statement))
+                return _shown(_row(application))
             if row is not None:
                 if row.statement == statement:
                     return _shown(row)
                 raise AlreadySent("A review was asked for already, with another statement.")
-            if run_of(application, self._public.final(DECIDE)).status != DONE:
-                raise OutOfStep("There is no decision to review yet.")
-            self._require_place(application, now)
-            due = now + self._settings.review_days * DAY
-            values = {"client_id": client_id, "state": "asked", "asked": now, "due": due}
-            session.execute(insert(_REVIEWS), {**values, "statement": statement})
-            _keep_until(application, due + KEPT_DAYS * DAY)
-            note(session, client_id, now, (party, self._lender), "review: asked", len(statement))
-            self._set(application, "asked")
-            return _shown(_row(application))
+            return self._opened(application, party, now, referred=False, statement=statement)
+
+    def refer(self, client_id: str, token: str | None) -> ReviewState:
+        """Open the review of an application that the decision refers to a person.
+
+        The call of the applicant or of the lender, whichever reads the decision first; the second
+        one changes nothing, and neither does one after a review was asked for. Kept as long as by
+        `ask`. Raises OutOfStep before the decision has been computed or if the model refers no
+        application, and TooManyApplications.
+        """
+        now = self._clock()
+        with self._storage.write() as session:
+            application = seen(session, client_id, now, lock=True)
+            party = bearer_of(application, token, SEND, now)
+            _require(party, (self._applicant, self._lender), "open")
+            row = _row(application)
+            if row is not None:
+                return _shown(row)
+            if self._public.schema_.decision.refer_below is None:
+                raise OutOfStep("This model approves or denies, and refers no application.")
+            return self._opened(application, party, now, referred=True, statement=None)
+
+    def _opened(
+        self,
+        application: ApplicationView,
+        party: str,
+        now: float,
+        *,
+        referred: bool,
+        statement: str | None,
+    ) -> ReviewState:
+        """Open a review by `party` and return it."""
+        session, client_id = application.session, application.client_id
+        if run_of(application, self._public.final(DECIDE)).status != DONE:
+            raise OutOfStep("There is no decision to review yet.")
+        self._require_place(application, now)
+        due = now + self._settings.review_days * DAY
+        values = {"client_id": client_id, "state": "asked", "asked": now, "due": due}
+        session.execute(insert(_REVIEWS), {**values, "referred": referred, "statement": statement})
+        _keep_until(application, due + KEPT_DAYS * DAY)
+        what = "review: referred" if referred else "review: asked"
+        note(session, client_id, now, (party, self._lender), what, len(statement or ""))
+        self._set(application, "asked")
+        return _shown(_row(application))
 
     def take(self, client_id: str, token: str | None) -> ReviewState:
         """Begin the review that was asked for; repeated calls change nothing.
@@ -109,9 +158,11 @@ class Reviews(ApplicationService):
             return _shown(_row(application))
 
     def conclude(self, client_id: str, token: str | None, outcome: str, words: str) -> ReviewState:
-        """Record the outcome, `upheld` or `changed`, with sealed words for the applicant.
+        """Record the outcome, with sealed words for the applicant.
 
-        Raises OutOfStep if no review was asked for, and AlreadySent if there is another outcome.
+        That is `upheld` or `changed`, or for a referred application `approved` or `denied`. Raises
+        OutOfStep if no review was asked for, AlreadySent if there is another outcome, and
+        InvalidRequest for an outcome that this review cannot have.
         """
         now = self._clock()
         with self._storage.write() as session:
@@ -123,6 +174,9 @@ class Reviews(ApplicationService):
                     return _shown(row)
                 raise AlreadySent("The review has another outcome already.")
             row = self._open(application, token, now)
+            possible = REFERRED if row.referred else REVIEWED
+            if outcome not in possible:
+                raise InvalidRequest(f"This review ends as {' or '.join(possible)}.")
             taken = now if row.taken is None else row.taken
             self._change(application, state=outcome, taken=taken, closed=now, words=words)
             way = (self._lender, self._applicant)
@@ -189,6 +243,7 @@ def _shown(row: Row[Any] | None) -> ReviewState:
         return ReviewState(state="none")
     return ReviewState(
         state=row.state,
+        referred=row.referred,
         asked_at=moment(row.asked),
         due_at=moment(row.due),
         taken_at=None if row.taken is None else moment(row.taken),

@@ -121,7 +121,9 @@ class ReviewRecord(Record):
     due: Mapped[float]
     taken: Mapped[float | None]
     closed: Mapped[float | None]
-    statement: Mapped[str] = mapped_column(Text)
+    referred: Mapped[bool]
+    """True if the program referred the application to a person, which opened the review."""
+    statement: Mapped[str | None] = mapped_column(Text)
     words: Mapped[str | None] = mapped_column(Text)
 
 

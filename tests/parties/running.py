@@ -16,6 +16,7 @@ import psutil
 import pytest
 
 from engines.deployment import Deployment
+from features.contradictions import broken_rules
 from features.encoding import Layout
 from features.schema import BooleanColumn, CategoricalColumn, Column, Schema
 from model.explanation import Explanation, explain_scores
@@ -161,6 +162,11 @@ class Oracle:
             for score in self.deployment.programs_of(self.engine)[program].scores(bits)[0]
         ]
 
+    def consistent(self, record: Mapping[str, Any]) -> bool:
+        """Return True for a record that breaks no rule of the schema."""
+        parties = self.schema.party_names
+        return not any(broken_rules(self.schema, p, self.of(p, record)) for p in parties)
+
     def default(self) -> dict[str, Any]:
         return {column.name: column.default for column in self.schema.columns()}
 
@@ -173,6 +179,8 @@ class Oracle:
         draw = random.Random(7)
         for _ in range(5000):
             record = self.default() | {c.name: _any_value(c, draw) for c in columns}
+            if not self.consistent(record):
+                continue
             if self.explanation(record).outcome == outcome:
                 return record
         raise LookupError(f"no record is {outcome}")

@@ -48,12 +48,13 @@ def test_a_denial_has_a_notice_with_reasons_once_they_are_opened(http_group, mon
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
     members = decided(http_group, approved=False)
     application = SimpleNamespace(member=members[A])
-    shown, pdf, page = show_notice(application, "us", "en")
+    reviews = Reviews(members.connections[A], A)
+    shown, pdf, page = show_notice(application, "us", "en", reviews)
     assert "Without the reasons and the explanation so far" in shown
     assert "have not been computed yet" in html.unescape(shown)
     for program in (REASONS, EXPLAIN):
         members.agree(program).pump()
-    shown, pdf, page = show_notice(application, "eu", "de")
+    shown, pdf, page = show_notice(application, "eu", "de", reviews)
     text = html.unescape(shown)
     assert "Hauptgründe" in text and "noch nicht berechnet" not in text
     for reason in members[A].reasons.reasons:
@@ -68,10 +69,11 @@ def test_a_denial_has_a_notice_with_reasons_once_they_are_opened(http_group, mon
 
 @pytest.mark.parametrize(("application", "says"), [(None, "no decision yet")])
 def test_without_a_denial_there_is_no_notice(application, says, http_group):
-    shown, pdf, page = show_notice(application, "us", "en")
-    assert says in shown and not pdf.visible and not page.visible
     members = decided(http_group, approved=True)
-    shown, *_ = show_notice(SimpleNamespace(member=members[A]), "us", "en")
+    reviews = Reviews(members.connections[A], A)
+    shown, pdf, page = show_notice(application, "us", "en", reviews)
+    assert says in shown and not pdf.visible and not page.visible
+    shown, *_ = show_notice(SimpleNamespace(member=members[A]), "us", "en", reviews)
     assert "was approved; no notice is due" in shown
 
 
@@ -87,19 +89,19 @@ def test_a_review_is_asked_for_and_concluded_on_two_pages(http_group):
         return asks._answer(application, lambda each: asks._reviews.ask(each, text))[0]
 
     assert "no decision to review yet" in asks._answer(None, asks._reviews.of)[0]
-    assert "No applicant has asked" in gives._view(None)[0]
+    assert "No application waits for a person" in gives._view(None)[0]
     assert 'role="alert"' in ask("  ")
     panel = ask(SAID)
     assert "waiting for the lender" in panel and html.escape(SAID, quote=False) in panel
     table, _, panel, words, take, uphold, change = gives._view(None)
     assert client_id[:8] in table and html.escape(SAID, quote=False) in panel
     assert words["visible"] and take["visible"] and uphold["visible"] and change["visible"]
-    refused = gives._do(client_id, lambda each: gives._reviews.conclude(each, True, ""))
+    refused = gives._do(client_id, lambda each: gives._reviews.conclude(each, "changed", ""))
     assert "Write 1 to 2000 characters" in refused[2]
     _, _, panel, _, take, *_ = gives._do(client_id, gives._reviews.take)
     assert "A person is reviewing" in panel and not take["visible"]
     _, _, panel, words, *_ = gives._do(
-        client_id, lambda each: gives._reviews.conclude(each, True, "You are right.")
+        client_id, lambda each: gives._reviews.conclude(each, "changed", "You are right.")
     )
     assert "decides otherwise" in panel and not words["visible"]
     panel, statement, button = asks._answer(application, asks._reviews.of)

@@ -111,10 +111,16 @@ def _purpose(schema: Schema) -> list[Block]:
         + (", decides" if party.name == schema.lender.name else "")
         for party in schema.parties
     )
+    proposals = f"{decision.approved} or {decision.denied}"
+    if decision.refer_below is not None:
+        proposals = (
+            f"{decision.approved}, {decision.referred} (from {decision.refer_below:.2f} log-odds "
+            f"below the cut-off on) or {decision.denied}"
+        )
     blocks: list[Block] = [
         Heading("Purpose and use"),
         Text(
-            f"The model proposes {decision.approved} or {decision.denied} for one application. "
+            f"The model proposes {proposals} for one application. "
             "The inputs of the parties are encrypted, and the result is opened by all of them "
             f"together. Parties: {parties}."
         ),

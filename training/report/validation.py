@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from features.encoding import Bits, Layout
 from features.schema import Schema
 from model.program import Program
+from model.referral import referred_rows
 from training.calibration import Calibration
 from training.library import LibraryModel
 from training.report.estimates import Estimate, auc, share
@@ -47,16 +48,21 @@ class LabelledRows:
 
 @dataclass(frozen=True)
 class Results:
-    """The results of a model on rows: integer `scores` (rows,) and float `margins` (rows,)."""
+    """The results of a model on rows: integer `scores` (rows,) and float `margins` (rows,).
+
+    `referred` (rows,) marks the rows in the grey zone, if the model has one.
+    """
 
     scores: NDArray[np.int64]
     margins: NDArray[np.float64]
+    referred: NDArray[np.bool_] | None = None
 
     @classmethod
     def of(cls, decide: Program, booster: bytes, schema: Schema, bits: Bits) -> Results:
         """Return the results of a program and its booster on bits (rows, n_bits)."""
         margins = LibraryModel(booster, schema).log_odds(bits)
-        return cls(decide.scores(bits)[:, 0], margins)
+        scores = decide.scores(bits)
+        return cls(scores[:, 0], margins, referred_rows(scores))
 
 
 def metrics_of_validation(
@@ -110,7 +116,7 @@ def validation(
             "bad": int((y == 0).sum()),
         },
         "quality": measured,
-        "decisions": _decisions(y, approved, results.margins > 0),
+        "decisions": _decisions(y, approved, results.margins > 0, results.referred),
         "calibration": {"source": source, "bins": calibration_bins(y, defaults)},
         "stability": None,
         "groups": {own.column: outcomes_of(own, y, results.scores) for own in groups},
@@ -128,16 +134,23 @@ def validation(
 
 
 def _decisions(
-    y: Outcomes, approved: NDArray[np.bool_], by_float: NDArray[np.bool_]
+    y: Outcomes,
+    approved: NDArray[np.bool_],
+    by_float: NDArray[np.bool_],
+    referred: NDArray[np.bool_] | None,
 ) -> dict[str, Any]:
     bad = y == 0
-    return {
+    denied = ~approved if referred is None else ~(approved | referred)
+    found = {
         "approved": _share(approved),
         "bad_rate": _share(bad),
         "bad_rate_of_approved": _share(bad[approved]),
-        "bad_rate_of_denied": _share(bad[~approved]),
+        "bad_rate_of_denied": _share(bad[denied]),
         "agreement_with_float_model": _share(approved == by_float),
     }
+    if referred is not None:
+        found |= {"referred": _share(referred), "bad_rate_of_referred": _share(bad[referred])}
+    return found
 
 
 def _share(chosen: NDArray[np.bool_]) -> dict[str, float] | None:

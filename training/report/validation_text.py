@@ -36,6 +36,14 @@ def quality_blocks(report: dict[str, Any]) -> list[Block]:
         ("Bad rate of all rows", _percent(decisions["bad_rate"])),
         ("Bad rate of approved rows", _percent(decisions["bad_rate_of_approved"])),
         ("Bad rate of denied rows", _percent(decisions["bad_rate_of_denied"])),
+        *(
+            (
+                ("Referred to a person", _percent(decisions["referred"])),
+                ("Bad rate of referred rows", _percent(decisions["bad_rate_of_referred"])),
+            )
+            if "referred" in decisions
+            else ()
+        ),
         (
             "Decisions equal to the float model's",
             _percent(decisions["agreement_with_float_model"]),

@@ -19,6 +19,7 @@ from notices.content import NoticeContent, notice_content
 from notices.html import KINDS, LANGUAGES, notice_html
 from notices.pdf import notice_pdf
 from parties.agent import ApplicationAgent
+from parties.reviews import Reviews
 from settings import get_settings
 from ui.blocks import html as html_block
 from ui.units import escape
@@ -35,7 +36,8 @@ FAILED = "The notice could not be made. The log of this party's agent has the de
 class NoticeSection:
     """The notice's kind and language, its text, and its files; created inside `gr.Blocks`."""
 
-    def __init__(self) -> None:
+    def __init__(self, reviews: Reviews) -> None:
+        self._reviews = reviews
         _html(
             '<p class="ts-note">For a denial: what was decided, by whom and with which data, the '
             "principal reasons, what would have changed it, and your rights. Made in this "
@@ -70,7 +72,7 @@ class NoticeSection:
         """Connect the button and both choices; `found` returns the application of `state`."""
 
         def show(shown: Any, kind: str, language: str) -> list[Any]:
-            return show_notice(found(shown), kind, language)
+            return show_notice(found(shown), kind, language, self._reviews)
 
         gr.on(
             [self.button.click, self.kind.input, self.language.input],
@@ -83,7 +85,22 @@ class NoticeSection:
         )
 
 
-def show_notice(application: ApplicationAgent | None, kind: str, language: str) -> list[Any]:
+def undecided(client_id: str, reviews: Reviews) -> str:
+    """Return the reason why a referred application needs no notice, or "" once it is denied."""
+    try:
+        review = reviews.of(client_id)
+    except TrisealError as error:
+        return error.message
+    if review.stage == "denied":
+        return ""
+    if review.stage == "approved":
+        return "A person of the lender approved the application; no notice is due."
+    return "A person of the lender decides; a notice is due only if the application is denied."
+
+
+def show_notice(
+    application: ApplicationAgent | None, kind: str, language: str, reviews: Reviews
+) -> list[Any]:
     """Return the notice as HTML, and both files, or the reason why there is none."""
     decision = None if application is None else application.member.decision
     if application is None or decision is None:
@@ -92,6 +109,8 @@ def show_notice(application: ApplicationAgent | None, kind: str, language: str) 
     schema = member.public.schema_
     if decision.approved:
         return _nothing(f"The application was {schema.decision.approved}; no notice is due.")
+    if decision.referred and (found := undecided(member.client_id, reviews)):
+        return _nothing(found)
     try:
         content = content_of(application, language)
         text = notice_html(content, kind, language, get_settings().notice_templates)

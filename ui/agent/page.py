@@ -130,7 +130,7 @@ class _AgentPage:
         reviews = Reviews(agent.connection, self.party.name)
         if reviews.asks:
             with _folded("Notice of a denial"):
-                self.notice = NoticeSection()
+                self.notice = NoticeSection(reviews)
         if reviews.asks or reviews.gives:
             with _folded("Review by a person" if reviews.asks else "Reviews by a person"):
                 self.review = ApplicantReview(reviews) if reviews.asks else LenderReviews(reviews)

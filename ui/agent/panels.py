@@ -191,7 +191,8 @@ def decision_panel(application: ApplicationAgent | None, public: PublicModel) ->
     if application.member.decision is not None:
         found = application.member.decision
         found = replace(found, preview=found.preview[:LOOK_DIGITS])
-        return panels.decision_panel(PageState(decision=found), public)
+        due = None if application.referral is None else application.referral.due
+        return panels.decision_panel(PageState(decision=found), public, due)
     return agreement(application, DECIDE, public)
 
 

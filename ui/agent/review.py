@@ -10,6 +10,7 @@ from typing import Any
 import gradio as gr
 from gradio.components import Component
 
+from contract.reviews import Outcome
 from parties.agent import ApplicationAgent
 from parties.joint.review_texts import MOST_CHARACTERS
 from parties.reviews import Review, Reviews
@@ -28,7 +29,16 @@ STAGES = {
     "under_review": "A person is reviewing the decision",
     "upheld": "Concluded: the decision stands",
     "changed": "Concluded: the lender decides otherwise",
+    "approved": "Concluded: a person has approved the application",
+    "denied": "Concluded: a person has denied the application",
 }
+REFERRED = {
+    "asked": "Referred to a person; waiting for the lender to begin",
+    "under_review": "A person is looking at the application",
+}
+"""Stages of a referred application, where the words differ."""
+UPHOLD, CHANGE = "Uphold the decision", "Decide otherwise"
+DENY, APPROVE = "Deny the application", "Approve the application"
 APPLICANT_TEXT = (
     "A person at the lender looks at the decision again. Your statement is sealed for the lender; "
     "the server cannot read it. Nothing of your encrypted record is opened by asking. If the "
@@ -36,8 +46,9 @@ APPLICANT_TEXT = (
     "refuse."
 )
 LENDER_TEXT = (
-    "Applicants who ask for a person to look at a decision again. The statement is all that you "
-    "see; the encrypted record stays closed. Ask the applicant for the values that you need."
+    "Applications that the model refers to a person, and applicants who ask for a person to look "
+    "at a decision again. A statement is all that you see; the encrypted record stays closed. Ask "
+    "the applicant for the values that you need."
 )
 
 
@@ -88,7 +99,10 @@ class ApplicantReview:
             review = call(application.member.client_id)
         except TrisealError as error:
             return [refusal(error.message), gr.skip(), gr.skip()]
-        asked = review.stage != "none"
+        # A referred application has a review already, to which a statement can be added.
+        asked = review.stage != "none" and not (
+            review.referred and review.open and review.statement is None
+        )
         return [stage_panel(review), gr.update(visible=not asked), gr.update(visible=not asked)]
 
 
@@ -115,14 +129,14 @@ class LenderReviews:
                 "Begin the review", size="sm", visible=False, min_width=130, elem_id="review-take"
             )
             self.uphold = gr.Button(
-                "Uphold the decision",
+                UPHOLD,
                 size="sm",
                 visible=False,
                 min_width=130,
                 elem_id="review-uphold",
             )
             self.change = gr.Button(
-                "Decide otherwise", size="sm", visible=False, min_width=130, elem_id="review-change"
+                CHANGE, size="sm", visible=False, min_width=130, elem_id="review-change"
             )
             self.refresh = gr.Button("Refresh", size="sm", min_width=90, elem_id="review-refresh")
 
@@ -144,10 +158,10 @@ class LenderReviews:
             return self._do(chosen, reviews.take)
 
         def uphold(chosen: str | None, words: str) -> list[Any]:
-            return self._do(chosen, lambda each: reviews.conclude(each, False, words or ""))
+            return self._conclude(chosen, "upheld", "denied", words)
 
         def change(chosen: str | None, words: str) -> list[Any]:
-            return self._do(chosen, lambda each: reviews.conclude(each, True, words or ""))
+            return self._conclude(chosen, "changed", "approved", words)
 
         for event, handler, inputs, name in (
             (page.load, look, [self.chosen], "reviews_arrive"),
@@ -166,6 +180,16 @@ class LenderReviews:
                 api_name=name,
             )
 
+    def _conclude(
+        self, chosen: str | None, of_review: Outcome, of_referral: Outcome, words: str | None
+    ) -> list[Any]:
+        def conclude(client_id: str) -> Review:
+            referred = self._reviews.of(client_id).referred
+            outcome = of_referral if referred else of_review
+            return self._reviews.conclude(client_id, outcome, words or "")
+
+        return self._do(chosen, conclude)
+
     def _do(self, chosen: str | None, call: Callable[[str], Review]) -> list[Any]:
         try:
             if chosen:
@@ -181,15 +205,22 @@ class LenderReviews:
             return [refusal(error.message), *[gr.skip()] * 6]
         one = next((r for r in found if r.client_id == chosen), found[0] if found else None)
         waits = one is not None and one.open
-        choices = [(f"{r.client_id[:8]}: {STAGES[r.stage]}", r.client_id) for r in found]
+        choices = [(f"{r.client_id[:8]}: {stage_words(r)}", r.client_id) for r in found]
+        named = (DENY, APPROVE) if one is not None and one.referred else (UPHOLD, CHANGE)
         return [
             table_of(found),
             gr.update(choices=choices, value=one and one.client_id, visible=len(found) > 1),
             "" if one is None else stage_panel(one),
             gr.update(visible=waits) if waits else gr.update(visible=False, value=""),
             gr.update(visible=one is not None and one.stage == "asked"),
-            *[gr.update(visible=waits)] * 2,
+            *(gr.update(visible=waits, value=name) for name in named),
         ]
+
+
+def stage_words(review: Review) -> str:
+    """Return the stage of a review in words."""
+    own = REFERRED.get(review.stage) if review.referred else None
+    return own or STAGES[review.stage]
 
 
 def stage_panel(review: Review | None) -> str:
@@ -197,8 +228,8 @@ def stage_panel(review: Review | None) -> str:
     if review is None or review.stage == "none":
         return f'<p class="ts-empty">{STAGES["none"]}.</p>'
     facts = [
-        ("Stage", STAGES[review.stage]),
-        ("Asked on", _day(review.asked)),
+        ("Stage", stage_words(review)),
+        ("Referred on" if review.referred else "Asked on", _day(review.asked)),
         ("Outcome due by", _day(review.due)) if review.open else ("Closed on", _day(review.closed)),
     ]
     if review.statement is not None:
@@ -214,10 +245,10 @@ def stage_panel(review: Review | None) -> str:
 def table_of(reviews: list[Review]) -> str:
     """Return all reviews as a table, those that are overdue marked."""
     if not reviews:
-        return '<p class="ts-empty">No applicant has asked for a review.</p>'
+        return '<p class="ts-empty">No application waits for a person.</p>'
     now = datetime.now(UTC)
     rows = "".join(
-        f"<tr><td><code>{review.client_id[:8]}</code></td><td>{escape(STAGES[review.stage])}</td>"
+        f"<tr><td><code>{review.client_id[:8]}</code></td><td>{escape(stage_words(review))}</td>"
         f"<td>{_due(review, now)}</td></tr>"
         for review in reviews
     )

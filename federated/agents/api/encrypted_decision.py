@@ -81,6 +81,11 @@ def _require(public: PublicModel, model: LocalModel) -> None:
             f"model of training {model.run_id[:8]} and start the server with it, or leave out "
             "`encrypted`."
         )
+    if public.schema_.decision.refer_below is not None:
+        raise EngineUnavailable(
+            "The server's model refers applications in a grey zone to a person, and this call has "
+            "only good and bad as answers; leave out `encrypted`."
+        )
     if not (public.engine.encrypted and public.engine.joint_keys):
         raise EngineUnavailable(
             "The server's engine has no joint keys; start the server with TRISEAL_ENGINE=levelled."

@@ -50,7 +50,7 @@ def test_the_texts_reach_the_other_side_and_nobody_else(http_group):
     members[A].advance()
     assert members[A].state.review == "asked"
     assert of(members, B).take(client_id).stage == "under_review"
-    concluded = of(members, B).conclude(client_id, True, "You are right.")
+    concluded = of(members, B).conclude(client_id, "changed", "You are right.")
     seen = of(members, A).of(client_id)
     assert seen == concluded and (seen.stage, seen.words) == ("changed", "You are right.")
     assert not seen.open and seen.asked <= seen.taken <= seen.closed
@@ -73,7 +73,7 @@ def test_a_review_outlives_all_other_files(http_group, monkeypatch):
     left = {"token", "review_key", "expiry.json"}
     found = [set(members.files(name)) & {*left, "secret_key", "identity"} for name in (A, B, C)]
     assert found == [left, left, set()]
-    of(members, B).conclude(client_id, True, "You are right.")
+    of(members, B).conclude(client_id, "changed", "You are right.")
     assert of(members, A).of(client_id).words == "You are right."
     # The server's end time is the last; by its word alone, nothing stays for years.
     for later, until in ((61, None), (396, now + 9e9)):
@@ -93,7 +93,7 @@ def test_a_server_cannot_exchange_outcome_or_texts(http_group, monkeypatch):
     members.pump().send().agree(DECIDE).pump()
     client_id = members.opening.client_id
     of(members, A).ask(client_id, SAID)
-    of(members, B).conclude(client_id, False, "We looked at it again.")
+    of(members, B).conclude(client_id, "upheld", "We looked at it again.")
     assert not of(members, A).of(client_id).unreadable  # the control
     client, honest = members.connections[A].client, members.client.review
     token = members.files(A)["token"].decode()
