@@ -5,6 +5,7 @@ import base64
 import hashlib
 import io
 import json
+import operator
 import secrets
 import struct
 import sys
@@ -31,6 +32,17 @@ def encode(column):  # the column's bits by the public schema, and its state one
     one_hot = [int(i == state) for i in range(count + column["optional"])]
     at_least = [int(i <= state < count) for i in range(1, count)] + one_hot[count:]
     return one_hot if column["kind"] == "categorical" else at_least, one_hot
+
+
+def broken(rule):  # True if every condition holds; a missing value fits none
+    def holds(column, **comparison):
+        ((name, bound),) = comparison.items()
+        if isinstance(bound, dict):  # another column, plus a constant
+            other = values[bound["column"]]
+            bound = other if other is None else other + bound["plus"]
+        return None not in (values[column], bound) and COMPARE[name](values[column], bound)
+
+    return all(holds(**condition) for condition in rule["never"])
 
 
 def send(party, kind, payload):
@@ -60,7 +72,13 @@ def permit(party, program):  # a signed token (RFC 7519): this party allows one 
     return b".".join([*parts, signature.rstrip(b"=")]).decode()
 
 
+COMPARE = {"one_of": lambda value, listed: value in listed, "at_least": operator.ge}
+COMPARE |= {"above": operator.gt, "at_most": operator.le, "below": operator.lt}
 own, model = json.loads(sys.argv[2]) if sys.argv[2:] else {}, call("GET", "/model").json()
+columns = [column for party in model["schema"]["parties"] for column in party["columns"]]
+values = {column["name"]: own.get(column["name"], column["default"]) for column in columns}
+for rule in filter(broken, model["schema"].get("rules", [])):
+    sys.exit(rule["text"])  # before anything is encrypted
 archive = zipfile.ZipFile(io.BytesIO(call("GET", "/model/client").content))
 client = fhe.Client(fhe.ClientSpecs.deserialize(archive.read("client.specs.json")))
 opened, parties, tokens = call("POST", "/applications").json(), model["schema"]["parties"], {}

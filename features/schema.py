@@ -254,6 +254,11 @@ class Decision(SchemaPart):
         {"lender", "scale", "refer_below", "referred", "authority"}
     )
 
+    @property
+    def not_approved(self) -> str:
+        """The words for a score below the cut-off; with a grey zone, it need not be a denial."""
+        return self.denied if self.refer_below is None else f"not {self.approved}"
+
 
 class Alternative(SchemaPart):
     """Another ordinal column that an explanation varies, at some of its cut points."""

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from engines.interface import DECIDE, PublicModel
 from features.schema import Party
 from ui.reasons import reasons_limit
-from ui.texts import COMPARE_MODELS, HIDDEN_SCORE, about_model, two_lists
+from ui.texts import COMPARE_MODELS, about_model, hidden_score, referral_limit, two_lists
 from ui.units import escape, join_words, number_word
 
 
@@ -89,7 +89,7 @@ def stage_protection(public: PublicModel) -> str:
     ]
     bad, owner = [], schema.party(schema.explained_party).label.lower()
     if public.opens_sign(DECIDE):
-        good.append(HIDDEN_SCORE)
+        good.append(hidden_score(public))
         bad.append(
             f"A part of the {owner}'s value of “{schema.explained_column.label}”, once an "
             "explanation is opened: the applicant's own range is one of those that it shows with "
@@ -105,6 +105,7 @@ def stage_protection(public: PublicModel) -> str:
             "opened: it gives the score of every range, and the range whose score equals the "
             "decision's is the applicant's own."
         )
+    bad += referral_limit(public)
     varied = [f"“{schema.column(a.column).label}”" for a in schema.explanation.alternatives]
     if varied:
         bad.append(

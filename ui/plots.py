@@ -115,12 +115,12 @@ def _signs(explanation: Explanation, schema: Schema) -> go.Figure:
             insidetextanchor="middle",
             textangle=0,
             textfont={"size": 20, "color": "#fff"},
-            hovertext=[decision.approved if yes else decision.denied for yes in approved],
+            hovertext=[decision.approved if yes else decision.not_approved for yes in approved],
             hovertemplate="%{customdata}: %{hovertext}<extra></extra>",
         )
     )
     figure.add_annotation(
-        text=f"<b>✓</b> {decision.approved} \u2003 <b>✕</b> {decision.denied}",
+        text=f"<b>✓</b> {decision.approved} \u2003 <b>✕</b> {decision.not_approved}",
         x=0,
         xref="paper",
         xanchor="left",

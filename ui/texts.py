@@ -16,7 +16,21 @@ COMPARE_MODELS = (
 )
 
 
-HIDDEN_SCORE = "The score, from everybody: only approved or denied is opened."
+def hidden_score(public: PublicModel) -> str:
+    """Return what is opened in place of the score."""
+    refers = public.schema_.decision.refer_below is not None
+    opened = "approved, referred or denied" if refers else "approved or denied"
+    return f"The score, from everybody: only {opened} is opened."
+
+
+def referral_limit(public: PublicModel) -> list[str]:
+    """Return the sentence on what a referral tells the server; empty if nobody is referred."""
+    if public.schema_.decision.refer_below is None:
+        return []
+    return [
+        "From the server: that an application is referred to a person, since it keeps the review "
+        "that the applicant's or the lender's process opens then."
+    ]
 
 
 def introduction(public: PublicModel) -> str:
@@ -97,7 +111,7 @@ def protection(public: PublicModel) -> str:
             "the ciphertexts stored on the server, the other parties' records could be decrypted."
         )
     if public.opens_sign(DECIDE):
-        good.append(HIDDEN_SCORE)
+        good.append(hidden_score(public))
     else:
         bad.append(
             "The score: it is opened with the decision and shows how close the decision was. The "

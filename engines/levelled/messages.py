@@ -33,11 +33,14 @@ def compared_bits(comparison: str) -> int:
     return LEVEL_BITS if comparison == SIGN_OF[REASONS] else SIGN_BITS
 
 
-def facts(parties: int, signs: bool = False, reasons: bool = False) -> EngineFacts:
+def facts(
+    parties: int, signs: bool = False, reasons: bool = False, refers: bool = False
+) -> EngineFacts:
     """Return the engine's facts for a schema with this number of parties.
 
     `signs` is True if only the signs of scores are opened, `reasons` if there is that program.
     """
+    decided = "Approved, referred or denied" if refers else "Approved or denied"
     if not reasons:
         stated = ""
     elif signs:
@@ -55,7 +58,7 @@ def facts(parties: int, signs: bool = False, reasons: bool = False) -> EngineFac
             "unless all parties take part."
         ),
         opened=(
-            "Approved or denied, and with an explanation approved or denied for every bin, once "
+            f"{decided}, and with an explanation approved or denied for every bin, once "
             "all parties have contributed their share. The scores open under masks that no party "
             f"knows alone, and only their signs are computed from that.{stated}"
             if signs

@@ -104,7 +104,8 @@ class LevelledServer(ServerEngine):
         self._budgets = self._opening_budgets()
         client = ClientFacts(profile=self._parameters.profile, budgets=self._budgets)
         self._client_files = client.to_archive()
-        self.facts = facts(len(self._parties), self._signs, REASONS in programs)
+        refers = deployment.schema.decision.refer_below is not None
+        self.facts = facts(len(self._parties), self._signs, REASONS in programs, refers)
         stated = public_facts(programs)
         if self._signs:
             stated |= {

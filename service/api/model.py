@@ -50,7 +50,8 @@ async def health(server_state: ServerStateDep) -> JSONResponse:
 async def model(services: ServicesDep) -> Response:
     """Return the public model: its schema, programs, upload slots and versions.
 
-    The schema lists the parties and the columns that each of them provides.
+    The schema lists the parties and the columns that each of them provides. A client that encrypts
+    by itself first checks the record by the schema's `rules`.
     """
     return Response(services.public_json, media_type="application/json")
 

@@ -78,8 +78,10 @@ def test_score_is_listed_as_opened_only_if_it_is(public):
     alone = public_of(public.schema_, score_bits=1)
     assert "The score: it is opened" in texts.protection(public)
     assert "The score: it is opened" not in texts.protection(alone)
-    assert texts.HIDDEN_SCORE in texts.protection(alone)
-    assert texts.HIDDEN_SCORE not in texts.protection(public)
+    hidden = texts.hidden_score(alone)
+    assert "only approved or denied is opened" in hidden
+    assert hidden in texts.protection(alone)
+    assert hidden not in texts.protection(public)
 
 
 def test_step_strip_follows_the_state(public):

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy import update
 
+from engines.interface import PublicModel
 from service.applications.reviews import DAY, KEPT_DAYS, Reviews
 from service.garbage_collector import sweep
 from service.storage.tables import DONE, RunRecord
@@ -17,6 +18,7 @@ from utils.errors import (
     AlreadySent,
     ApplicationExpired,
     ForbiddenSlot,
+    InvalidRequest,
     NotAuthorised,
     OutOfStep,
     TooManyApplications,
@@ -27,12 +29,23 @@ STATEMENT, OTHER, WORDS = "c2VhbGVk", "b3RoZXI=", "d29yZHM="
 HOUR = 3600.0
 
 
+def _with_zone() -> PublicModel:
+    decision = PUBLIC.schema_.decision.model_copy(update={"refer_below": 1.0})
+    return PUBLIC.model_copy(
+        update={"schema_": PUBLIC.schema_.model_copy(update={"decision": decision})}
+    )
+
+
+GREY = _with_zone()
+"""The public model with a grey zone."""
+
+
 class Decided:
     """An application whose decision was computed, and every party's token."""
 
-    def __init__(self, played: Played) -> None:
+    def __init__(self, played: Played, public: PublicModel = PUBLIC) -> None:
         self.played = played
-        self.reviews = Reviews(played.storage, PUBLIC, played.settings, clock=played.clock)
+        self.reviews = Reviews(played.storage, public, played.settings, clock=played.clock)
         opened = played.applications.open()
         self.client_id = opened.client_id
         self.tokens = {
@@ -53,6 +66,9 @@ class Decided:
 
     def ask(self, party: str = APPLICANT, statement: str = STATEMENT) -> Any:
         return self.reviews.ask(self.client_id, self.tokens[party], statement)
+
+    def refer(self, party: str = LENDER) -> Any:
+        return self.reviews.refer(self.client_id, self.tokens[party])
 
     def take(self, party: str = LENDER) -> Any:
         return self.reviews.take(self.client_id, self.tokens[party])
@@ -168,6 +184,54 @@ def test_only_the_applicant_erases_an_application_under_review(decided: Decided)
     concluded.ask()
     concluded.conclude()
     applications.remove(concluded.client_id, concluded.tokens[AGENCY])
+
+
+def test_a_referral_opens_a_review_which_ends_as_approved_or_denied(played: Played) -> None:
+    early = Decided(played, GREY)
+    with pytest.raises(OutOfStep, match="no decision to review yet"):
+        early.refer()
+    early.decide()
+    with pytest.raises(ForbiddenSlot, match="can open a review"):
+        early.refer(AGENCY)
+    with pytest.raises(NotAuthorised):
+        early.reviews.refer(early.client_id, "x" * 43)
+    referred = early.refer()
+    assert (referred.state, referred.referred, referred.statement) == ("asked", True, None)
+    assert early.refer(APPLICANT) == referred and early.stage() == "asked"
+    said = early.ask()
+    assert (said.statement, said.referred, said.due_at) == (STATEMENT, True, referred.due_at)
+    assert early.ask() == said
+    with pytest.raises(AlreadySent, match="another statement"):
+        early.ask(statement=OTHER)
+    assert early.take().state == "under_review"
+    for outcome in ("upheld", "changed"):
+        with pytest.raises(InvalidRequest, match="approved or denied"):
+            early.conclude(outcome)
+    closed = early.conclude("denied")
+    assert early.conclude("denied") == closed and early.stage() == "denied"
+    with pytest.raises(AlreadySent, match="another outcome"):
+        early.conclude("approved")
+    assert early.refer().state == "denied"
+
+
+def test_a_review_that_was_asked_for_is_no_referral(played: Played) -> None:
+    asked = Decided(played, GREY).decide()
+    asked.ask()
+    assert asked.refer().referred is False
+    with pytest.raises(InvalidRequest, match="upheld or changed"):
+        asked.conclude("approved")
+    late = Decided(played, GREY).decide()
+    late.refer()
+    late.conclude("approved")  # without a statement
+    with pytest.raises(AlreadySent):
+        late.ask()
+
+
+def test_a_model_without_a_grey_zone_refers_nobody(decided: Decided) -> None:
+    for party in (APPLICANT, LENDER):
+        with pytest.raises(OutOfStep, match="refers no application"):
+            decided.refer(party)
+    assert decided.stage() == "none"
 
 
 def test_a_review_over_http(server: Server) -> None:
