@@ -35,6 +35,19 @@ def with_field(name, value):
     return record_of(BODY | {name: value}, LAYOUT)
 
 
+def test_a_body_that_breaks_a_rule_is_refused_in_the_words_of_the_rule() -> None:
+    rule = {
+        "name": "owners_are_grown_up",
+        "never": [{"column": "housing", "one_of": ["own"]}, {"column": "age", "below": 20}],
+        "text": "Nobody below 20 owns a home.",
+    }
+    document = LAYOUT.schema.model_dump(mode="json") | {"rules": [rule]}
+    layout = Layout(Schema.parse(document))
+    assert record_of(BODY, layout) == record_of(BODY, LAYOUT)
+    with pytest.raises(InvalidRequest, match=r"housing, age: Nobody below 20 owns a home\."):
+        record_of(BODY | {"age": 19}, layout)
+
+
 def test_fields_are_the_schemas_columns() -> None:
     assert set(FIELDS) == {code.column.name for code in LAYOUT.codes}
     assert LAYOUT.code("job").state_labels == JOBS

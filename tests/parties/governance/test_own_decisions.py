@@ -14,7 +14,7 @@ from features.encoding import Layout
 from features.schema import Schema
 from parties.governance.decisions import OwnDecisions
 from parties.joint.identities import IdentityKey
-from utils.errors import DataSetInvalid, ValueOutOfDomain
+from utils.errors import DataSetInvalid, RecordContradictory, ValueOutOfDomain
 
 SCHEMA = Schema.load(Path(__file__).parents[3] / "features" / "credit_card.json")
 PARTY = SCHEMA.parties[0]
@@ -55,9 +55,10 @@ class Decisions(OwnDecisions):
     def __init__(self, folder: Path, application: Application) -> None:
         super().__init__(SimpleNamespace(), folder, IdentityKey.fresh(), lambda *_words: None)  # type: ignore[arg-type]
         self.application = application
+        self.layout = Layout(SCHEMA)
 
     def _connected(self) -> Any:
-        return SimpleNamespace(layout=Layout(SCHEMA))
+        return SimpleNamespace(layout=self.layout)
 
     def _joined(self, *_: Any) -> Any:
         return self.application
@@ -82,6 +83,28 @@ def test_an_error_about_a_record_tells_the_institution_no_value(
         decisions.prepare("code", wrong)
     assert "987654321" not in caught.value.message
     assert caught.value.__cause__ is None
+
+
+def test_a_contradicting_record_is_refused_without_the_rule(
+    tmp_path: Path, record: dict[str, Any]
+) -> None:
+    """The rule would tell the institution what the columns hold."""
+    rule = {
+        "name": "no_household_without_people",
+        "never": [{"column": "Num_children", "at_least": {"column": "Household_size"}}],
+        "text": "The household has more people than children.",
+    }
+    document = SCHEMA.model_dump(mode="json") | {"rules": [rule]}
+    decisions = Decisions(tmp_path, Application())
+    decisions.layout = Layout(Schema.parse(document))
+    assert decisions.prepare("code", record | {"Num_children": 4, "Household_size": 5}) == "a" * 32
+    wrong = record | {"Num_children": 5, "Household_size": 5}
+    with pytest.raises(RecordContradictory, match="more people than children"):
+        decisions.layout.encode_party(PARTY.name, wrong)
+    with pytest.raises(DataSetInvalid, match="contradicts itself") as caught:
+        decisions.prepare("code", wrong)
+    for secret in ("household", "Household", "children", "Num_children"):
+        assert secret not in caught.value.message
 
 
 @pytest.mark.parametrize(
