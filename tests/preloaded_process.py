@@ -23,6 +23,7 @@ from contextlib import suppress
 from importlib import import_module
 from multiprocessing import forkserver
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 from unittest.mock import patch
 
@@ -40,6 +41,8 @@ def main(modules: list[str]) -> None:
     with without_collections():
         for module in modules:
             import_module(module)
+        if "service.storage.storage" in modules:
+            _upgrade_a_database()
     gc.freeze()  # a collection would write to every object, and so copy the memory that is shared
     signal.signal(signal.SIGCHLD, _reap)
     with socket.socket(fileno=os.dup(0)) as requests:
@@ -54,6 +57,19 @@ def main(modules: list[str]) -> None:
                 os.close(descriptor)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     _begin(json.loads(text), *descriptors)
+
+
+def _upgrade_a_database() -> None:
+    """Have the copies repeat the statements that make the tables of an SQLite database."""
+    from service.storage import database
+    from tests.replayed_upgrade import ReplayedUpgrade
+
+    database._upgrade = ReplayedUpgrade(database._upgrade)
+    with TemporaryDirectory() as folder:
+        made = database.Database(f"sqlite:///{folder}/database")
+        made.prepare()
+        made.probe()  # SQLAlchemy prepares itself with the first session
+        made.close()
 
 
 def _reap(_number: int, _frame: Any) -> None:
