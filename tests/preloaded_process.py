@@ -1,8 +1,9 @@
 """A process that has imported the libraries of others, and becomes one of them in each copy.
 
 `python -m tests.preloaded_process MODULE…` imports the modules and reads requests from its standard
-input, a socket, until that closes. A request is a line of JSON, with two descriptors: the new
-process's log, and a pipe for its process id and its wait status. The workers that a copied server
+input, a socket, until that closes. A request is a line of JSON, with two or three descriptors: the
+new process's log, a pipe for its process id and its wait status, and its standard input, unless the
+request has that as text. The workers that a copied server
 starts by multiprocessing are copies too.
 """
 
@@ -47,7 +48,7 @@ def main(modules: list[str]) -> None:
     signal.signal(signal.SIGCHLD, _reap)
     with socket.socket(fileno=os.dup(0)) as requests:
         while True:
-            text, descriptors, _, _ = socket.recv_fds(requests, LONGEST_REQUEST, 2)
+            text, descriptors, _, _ = socket.recv_fds(requests, LONGEST_REQUEST, 3)
             if not text:
                 return
             if os.fork() == 0:
@@ -78,11 +79,13 @@ def _reap(_number: int, _frame: Any) -> None:
             pass
 
 
-def _begin(request: dict[str, Any], log: int, told: int) -> None:
+def _begin(request: dict[str, Any], log: int, told: int, given: int | None = None) -> None:
     """Wait for a process of its own, and report its status; in that process, become the command."""
     pid = os.fork()
     if pid:
         os.close(log)
+        if given is not None:
+            os.close(given)
         _, status = os.waitpid(pid, 0)
         with suppress(BrokenPipeError):
             os.write(told, NUMBER.pack(status))
@@ -97,7 +100,11 @@ def _begin(request: dict[str, Any], log: int, told: int) -> None:
     os.dup2(log, 1)
     os.dup2(log, 2)
     os.close(log)
-    _read_from(request["stdin"].encode())
+    if given is None:
+        _read_from(request["stdin"].encode())
+    else:
+        os.dup2(given, 0)
+        os.close(given)
     os.environ.clear()
     os.environ.update(request["environment"])
     if set(words) & set(WITH_WORKERS):
