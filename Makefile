@@ -20,10 +20,8 @@ unexport PYTHONDONTWRITEBYTECODE
 
 # In three processes, since many tests wait; a file's tests share what is expensive to make.
 PARALLEL := --numprocesses 3 --dist loadfile --no-loadscope-reorder
-# What takes longest begins first, so that no long file is left for one process at the end. Pytest
-# would sort arguments of which one contains another.
-LONG_TESTS := tests/ui tests/trials tests/training tests/service
-CORE_TESTS := $(LONG_TESTS) $(filter-out $(LONG_TESTS) tests/concrete tests/flower tests/__pycache__, \
+# Their order is that of tests/conftest.py.
+CORE_TESTS := $(filter-out tests/concrete tests/flower tests/__pycache__, \
 	$(patsubst %/,%,$(wildcard tests/*/)) $(wildcard tests/test_*.py))
 LONG_CONCRETE_TESTS := $(addprefix tests/concrete/test_,concrete.py sign_only.py \
 	own_data_on_concrete.py application_with_concrete.py)

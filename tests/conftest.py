@@ -16,6 +16,7 @@ from features.schema import Schema
 from tests.preloaded import PreloadedProcesses
 from training.data import split, training_frame
 from training.frontier import programs_for
+from training.measure.remote import Remote
 from training.models import Shape, Stage, fit, model_json
 from trials.object_store import object_store, object_stores
 from trials.postgres import postgres
@@ -28,12 +29,46 @@ __all__ = ["object_store", "object_stores", "postgres"]
 gc.disable()
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Sort the files; the tests of each keep their order, and share what is expensive to make."""
+    ranks = {ROOT / "tests" / name: rank for rank, name in enumerate(LONGEST_FIRST)}
+
+    def rank(item: pytest.Item) -> int:
+        places = (item.path, *item.path.parents)
+        return min((ranks[place] for place in places if place in ranks), default=len(ranks))
+
+    items.sort(key=rank)
+
+
 def pytest_collection_finish() -> None:
     gc.freeze()
     gc.enable()
 
 
 ROOT = Path(__file__).resolve().parent.parent
+LONGEST_FIRST = (
+    "ui/test_stage.py",
+    "ui/test_own_data_page.py",
+    "trials/test_load.py",
+    "ui/test_page.py",
+    "training/measure/test_benchmark.py",
+    "parties/test_expiry.py",
+    "ui/federated/test_training_page.py",
+    "trials/test_faults.py",
+    "training/test_federated_demo.py",
+    "attacks/test_schedules.py",
+    "trials/test_federated.py",
+    "test_federated_example.py",
+    "ui",
+    "trials",
+    "training",
+    "service",
+)
+"""Files and folders that take longest, in the order in which parallel processes begin them.
+
+A long file that began last would be left for one process at the end.
+"""
 METRICS = {
     "shape": "small",
     "data": {
@@ -62,6 +97,7 @@ def preloaded_processes():
     processes = PreloadedProcesses()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ChildProcess, "launch", staticmethod(processes.launch))
+        patch.setattr(Remote, "launch", staticmethod(processes.launch_remote))
         yield
     processes.stop()
 

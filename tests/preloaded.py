@@ -19,10 +19,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from tests.preloaded_process import NUMBER
+from training.measure import remote
 from trials.servers import QUIET
 from utils.child_process import StartedProcess, launched
 from utils.environments import ROOT, has_concrete
 
+ERRORS = Path("/dev/stderr")
+REMOTE = "training.measure.remote"
 AGENTS = (
     "engines.levelled.party",
     "federated.__main__",
@@ -41,7 +44,12 @@ SERVERS_AND_AGENTS = (
     "service.execution.local",
     "service.storage.storage",
     "sqlalchemy.dialects.sqlite",
+    "training.measure.application_time",
+    "training.measure.levelled_steps",
+    REMOTE,
     "trials.joint_stand_in",
+    "trials.load.generator",
+    "trials.load.probe",
     "trials.stand_in",
     "web.announcement",
     "web.connections",
@@ -65,6 +73,7 @@ COMMANDS = {
     "parties": SERVERS_AND_AGENTS,
     "federated": SERVERS_AND_AGENTS,
     "witness": SERVERS_AND_AGENTS,
+    REMOTE: SERVERS_AND_AGENTS,
     "app.py": PAGES,
     "ui.compliance": PAGES,
 }
@@ -136,13 +145,21 @@ class Preloaded:
             )
 
     def copy(
-        self, words: Sequence[str], environment: Mapping[str, str], log: Path, stdin: str
+        self,
+        words: Sequence[str],
+        environment: Mapping[str, str],
+        log: Path,
+        stdin: str | int,
     ) -> Copy:
-        """Start a copy that runs a script or module; its output is appended to the log."""
+        """Start a copy that runs a script or module; its output is appended to the log.
+
+        `stdin` is its whole standard input, or an open descriptor.
+        """
         request = {"words": list(words), "environment": dict(environment), "stdin": stdin}
+        given = [stdin] if isinstance(stdin, int) else []
         read, write = os.pipe()
         with log.open("ab") as output, self._lock:
-            descriptors = [output.fileno(), write]
+            descriptors = [output.fileno(), write, *given]
             socket.send_fds(self._requests, [json.dumps(request).encode()], descriptors)
         os.close(write)
         return Copy(words, read)
@@ -170,10 +187,21 @@ class PreloadedProcesses:
         modules = _libraries_of(words)
         if python != sys.executable or not modules or _at_start(environment) != _at_start():
             return launched(command, environment, log, stdin)
+        return self._preloaded(modules).copy(words, environment, log, stdin)
+
+    def launch_remote(self, python: str, pipe: socket.socket) -> StartedProcess:
+        """Start a process as `training.measure.remote.launched` does."""
+        words = ["-m", REMOTE]
+        modules = _libraries_of(words)
+        if python != sys.executable or not modules:
+            return remote.launched(python, pipe)
+        return self._preloaded(modules).copy(words, os.environ, ERRORS, pipe.fileno())
+
+    def _preloaded(self, modules: tuple[str, ...]) -> Preloaded:
         with self._lock:
             if modules not in self._running:
                 self._running[modules] = Preloaded(modules)
-        return self._running[modules].copy(words, environment, log, stdin)
+            return self._running[modules]
 
     def stop(self) -> None:
         for one in self._running.values():

@@ -23,6 +23,16 @@ print(json.dumps([sys.argv[1:], own, sys.stdin.read(), os.getsid(0) == os.getpid
 sys.exit(7)
 """
 WAITS = "import time\nprint('begun', flush=True)\ntime.sleep(99)"
+WORKS = """
+import multiprocessing, sys
+def work():
+    print("setproctitle" in sys.modules, multiprocessing.parent_process().name, flush=True)
+if __name__ == "__main__":
+    worker = multiprocessing.get_context("spawn").Process(target=work)
+    worker.start()
+    worker.join()
+    sys.exit(worker.exitcode)
+"""
 
 
 @pytest.fixture(scope="module")
@@ -84,3 +94,12 @@ def test_variables_that_are_read_at_the_start_need_a_new_interpreter(tmp_path: P
         processes.stop()
     one, two = (tmp_path / "log").read_text().splitlines()
     assert one == two and "TRISEAL_SERVER_HOST" in one
+
+
+@pytest.mark.parametrize(("words", "copied"), [(("server.py",), True), ((), False)])
+def test_workers_of_a_servers_copy_are_copies(
+    preloaded: Preloaded, tmp_path: Path, words: tuple[str, ...], copied: bool
+) -> None:
+    """A new interpreter would not have the library that names processes."""
+    assert run(preloaded, tmp_path, WORKS, *words).wait(60) == 0
+    assert (tmp_path / "log").read_text() == f"{copied} MainProcess\n"

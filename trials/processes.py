@@ -45,6 +45,15 @@ def runs(process: psutil.Process) -> bool:
         return False
 
 
+def has_words(process: psutil.Process, words: Iterable[str]) -> bool:
+    """Return True if the command line of a process contains one of `words`."""
+    try:
+        line = " ".join(process.cmdline())
+    except psutil.Error:
+        return False
+    return any(word in line for word in words)
+
+
 def ended(processes: Iterable[psutil.Process], seconds: float) -> list[psutil.Process]:
     """Wait at most `seconds` for processes to end; returns those that still run."""
     left, end = list(processes), time.monotonic() + seconds

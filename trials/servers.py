@@ -13,7 +13,7 @@ from typing import Any, Self
 import httpx
 import psutil
 
-from trials.processes import descendants
+from trials.processes import descendants, has_words
 from utils.addresses import url_of
 from utils.atomic_files import private_folder
 from utils.child_process import ChildProcess
@@ -26,6 +26,7 @@ REAL_SERVER: tuple[str, ...] = (*QUIET, "server.py")
 STAND_IN_SERVER: tuple[str, ...] = (*QUIET, "-m", "trials.stand_in_server")
 """The command of a server with the stand-in engine."""
 _HEALTH_SECONDS = 5.0
+_WORKER_WORDS = ("spawn_main",)
 
 
 @dataclass(frozen=True)
@@ -141,6 +142,10 @@ class Server(ChildProcess):
     def children(self) -> list[psutil.Process]:
         """Return all descendants of the process; empty if it has ended."""
         return descendants(self.pid) if self.alive else []
+
+    def workers(self) -> list[psutil.Process]:
+        """Return the worker processes, without Python's own helper processes."""
+        return [process for process in self.children() if has_words(process, _WORKER_WORDS)]
 
     def operator_token(self) -> str:
         """Return the operator token, generated or from the settings."""

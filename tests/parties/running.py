@@ -76,7 +76,7 @@ class LiveServer(Server):
     def stuck(self) -> Iterator[None]:
         """Suspend the workers; a run that one of them has goes on afterwards."""
         until(lambda: httpx.get(f"{self.url}/health/ready", trust_env=False).is_success, 60)
-        with standing_still(self.children()):
+        with standing_still(self.workers()):
             yield
 
     def connect(self, folder: Path) -> Connection:

@@ -39,6 +39,35 @@ def told(joined, created, end):
     return Expiry(joined=joined).as_told(said(created), said(end))
 
 
+def files_of(home):
+    names = [path.name for path in home.rglob("*") if path.is_file()]
+    return [name for name in names if name != ".lock"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def expiring(tmp_path_factory, levelled_deployment):
+    """Return an agent with an application that expires while the other tests run.
+
+    The server, which let it last for some seconds only, is killed.
+    """
+    folder = tmp_path_factory.mktemp("expiring")
+    server = LiveServer(folder, levelled_deployment, "levelled")
+    server.settings["application_hours"] = 20 / HOUR
+    server.start()
+    with ServerClient(server.url, 30) as client:
+        opening = open_joint(client)
+    agent = AgentProcess(folder, "bank", server.url, "--join", opening.codes["bank"])
+    try:
+        agent.wait_for("joined.")
+        until(lambda: "expiry.json" in files_of(agent.home))
+        assert {"identity", "token"} <= set(files_of(agent.home))
+        server.kill()
+        yield agent.home, opening.client_id
+    finally:
+        agent.kill()
+        server.stop()
+
+
 def test_server_end_time_is_used_within_the_own_limit():
     now = 1e9
     assert told(now, now, now + 2 * HOUR).seconds_left(now, 24) == 2 * HOUR
@@ -139,36 +168,6 @@ def test_timer_continues_after_an_error(monkeypatch):
     assert not thread.is_alive()
 
 
-@pytest.fixture
-def brief_server(tmp_path, levelled_deployment):
-    """A server whose applications last for a few seconds."""
-    (tmp_path / "brief").mkdir()
-    server = LiveServer(tmp_path / "brief", levelled_deployment, "levelled")
-    server.settings["application_hours"] = 20 / HOUR
-    server.start()
-    yield server
-    server.stop()
-
-
-def files_of(home):
-    names = [path.name for path in home.rglob("*") if path.is_file()]
-    return [name for name in names if name != ".lock"]
-
-
-def test_agent_erases_at_the_server_end_time_without_calls_or_server(brief_server, tmp_path):
-    with ServerClient(brief_server.url, 30) as client:
-        opening = open_joint(client)
-    agent = AgentProcess(tmp_path, "bank", brief_server.url, "--join", opening.codes["bank"])
-    try:
-        agent.wait_for("joined.")
-        until(lambda: "expiry.json" in files_of(agent.home))
-        assert {"identity", "token"} <= set(files_of(agent.home))
-        brief_server.kill()
-        until(lambda: not (agent.home / opening.client_id).exists(), 60)
-    finally:
-        agent.kill()
-
-
 def test_agent_erases_at_its_own_limit_despite_a_later_server_end(levelled_server, tmp_path):
     store = PartyStore(tmp_path / "bank")
     with ServerClient(levelled_server.url, 30) as client:
@@ -227,3 +226,9 @@ def test_joining_erases_expired_files(group):
     opening = open_joint(members.client)
     JointMember.join(members.connections["bank"], "bank", opening.codes["bank"]).close()
     assert not store.application_folder(ONE).exists()
+
+
+def test_agent_erases_at_the_server_end_time_without_calls_or_server(expiring):
+    """The last test, for which the others leave the least time to wait."""
+    home, client_id = expiring
+    until(lambda: not (home / client_id).exists(), 60)

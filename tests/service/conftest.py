@@ -10,8 +10,10 @@ from typing import Any
 
 import pytest
 
+from service.storage import database
 from service.storage.storage import Storage
 from settings import Settings
+from tests.replayed_upgrade import ReplayedUpgrade
 from tests.service import driver
 from tests.service.driver import Application, Server
 from tests.service.played import Played
@@ -28,6 +30,14 @@ def chosen_database(request: pytest.FixtureRequest) -> None:
     if os.environ.get(driver.ON_POSTGRESQL) == "1":
         new_database = request.getfixturevalue("postgres")
         driver.database_of = lru_cache(maxsize=None)(lambda folder: new_database())
+
+
+@pytest.fixture(scope="session", autouse=True)
+def replayed_upgrade() -> Iterator[None]:
+    """Make the tables of databases in this process as the copied servers do."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(database, "_upgrade", ReplayedUpgrade(database._upgrade))
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -80,8 +90,8 @@ def ray_nodes() -> Iterator[RayNodes]:
 
 @pytest.fixture(params=DATABASES)
 def settings(request: pytest.FixtureRequest, tmp_path: Path) -> Settings:
-    database = database_settings(request, request.param)
-    return settings_of(tmp_path / "data", application_hours=1, maximum_applications=10, **database)
+    chosen = database_settings(request, request.param)
+    return settings_of(tmp_path / "data", application_hours=1, maximum_applications=10, **chosen)
 
 
 @pytest.fixture

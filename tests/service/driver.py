@@ -15,7 +15,7 @@ from engines.interface import DECIDE, ENCRYPTED_INPUTS, EVALUATION_KEY, EXPLANAT
 from service.storage.blob_backends import OTHER_NAMES
 from trials import servers
 from trials.permits import PermitKeys
-from trials.processes import ended, runs
+from trials.processes import ended
 from trials.servers import STAND_IN_SERVER, Setup
 from trials.stand_in import message, public_model
 from utils.child_process import STOP_SECONDS
@@ -30,10 +30,9 @@ PUBLIC = public_model()
 RAW = {"Content-Type": "application/octet-stream"}
 
 
-def gone(pids: list[int], seconds: float = 10.0) -> bool:
+def gone(processes: list[psutil.Process], seconds: float = 10.0) -> bool:
     """Return True if the processes end in time; zombies count as ended."""
-    left = [psutil.Process(pid) for pid in pids if psutil.pid_exists(pid)]
-    return not ended(left, seconds)
+    return not ended(processes, seconds)
 
 
 class Server(servers.Server):
@@ -60,10 +59,6 @@ class Server(servers.Server):
             return self.http.get("/health")
         except httpx.TransportError:
             return None
-
-    def workers(self) -> list[int]:
-        """Return the child processes of the server."""
-        return [child.pid for child in self.process.children() if runs(child)]
 
     def blobs(self) -> list[Path]:
         """Return every uploaded file, result and unfinished upload."""

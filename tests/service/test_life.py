@@ -108,7 +108,7 @@ def test_restart_time_limit_and_shutdown(start: Start) -> None:
 
 
 def test_expired_applications_free_capacity(start: Start) -> None:
-    lifetime = 3.0
+    lifetime = 6.0  # within which a busy machine fills an application
     server = start(application_hours=lifetime / 3600, maximum_applications=2).wait()
     application = server.filled()
     other = server.open()

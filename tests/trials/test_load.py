@@ -15,6 +15,8 @@ from trials.load.work import Work, WrongAnswer
 
 ID = "0123456789abcdef" * 2
 APPLICATIONS, AT_ONCE = 2, 2
+AS_OTHERS = ("--nice", "0")
+"""Options for generators that do not wait for the processors that other tests use."""
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +24,7 @@ def phase(signs_deployment, tmp_path_factory):
     """Return the figures of a small load with the parties' own code."""
     path = tmp_path_factory.mktemp("load") / "load.json"
     options = f"--applications {APPLICATIONS} --at-once {AT_ONCE} --warm-up 1 --saturated 0".split()
-    options += ["--explain", "0.5"]
+    options += ["--explain", "0.5", *AS_OTHERS]
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(load_phase, "SETTLE_SECONDS", 0.2)
         code = main([*options, "--deployment", str(signs_deployment), "--json", str(path)])
@@ -104,7 +106,15 @@ def test_prepared_applications_are_sent_with_correct_results(clear_deployment, t
         "--generators",
         "1",
     ]
-    options += ["--explain", "1", "--engine", "clear", "--deployment", str(clear_deployment)]
+    options += [
+        "--explain",
+        "1",
+        *AS_OTHERS,
+        "--engine",
+        "clear",
+        "--deployment",
+        str(clear_deployment),
+    ]
     assert main([*options, "--json", str(path)]) == 0
     (phase,) = json.loads(path.read_text())["phases"]
     assert phase["applications"]["right"] == 3

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import socket
 import subprocess
 import sys
@@ -13,9 +15,17 @@ from typing import Any, Self
 
 from settings import ROOT
 from training.measure.machine import peak_bytes
+from utils.child_process import StartedProcess
 from utils.errors import EvaluationFailed, TrisealError
 
 _PEAK = "peak_bytes"
+
+
+def launched(python: str, pipe: socket.socket) -> StartedProcess:
+    """Start a process that serves calls on its standard input, which is `pipe`."""
+    return subprocess.Popen(  # noqa: S603 - our own module, no shell
+        [python, "-W", "ignore", "-m", "training.measure.remote"], cwd=ROOT, stdin=pipe.fileno()
+    )
 
 
 class Remote:
@@ -25,6 +35,9 @@ class Remote:
     several processes can work concurrently. A TrisealError in the process is raised here and does
     not end it.
     """
+
+    launch = staticmethod(launched)
+    """Starts the process; tests replace it, so that libraries are not imported every time."""
 
     def __init__(
         self, name: str, make: Callable[..., Any], *arguments: Any, python: str = sys.executable
@@ -36,11 +49,7 @@ class Remote:
         self.name = name
         ours, theirs = socket.socketpair()
         with theirs:
-            self._process = subprocess.Popen(  # noqa: S603 - our own module, no shell
-                [python, "-W", "ignore", "-m", "training.measure.remote", str(theirs.fileno())],
-                cwd=ROOT,
-                pass_fds=[theirs.fileno()],
-            )
+            self._process = self.launch(python, theirs)
         self._pipe = Connection(ours.detach())
         with suppress(OSError):  # it has already ended, which the first call will report
             self._pipe.send((make, arguments))
@@ -59,7 +68,7 @@ class Remote:
 
     def end(self) -> None:
         """End the process, even during a call."""
-        self._process.terminate()
+        self._process.send_signal(signal.SIGTERM)
         try:
             self._process.wait(10)
         except subprocess.TimeoutExpired:
@@ -127,4 +136,4 @@ def _serve(pipe: Connection) -> None:
 
 
 if __name__ == "__main__":
-    _serve(Connection(int(sys.argv[1])))
+    _serve(Connection(os.dup(0)))

@@ -14,7 +14,6 @@ from service.storage.incoming import ARRIVING
 from service.storage.storage import Storage
 from settings import Settings
 from trials.faults.application import Broken, Ended
-from trials.faults.kills import workers
 from trials.faults.world import World
 from trials.processes import ended, open_files, resident_bytes, runs
 
@@ -38,7 +37,7 @@ class Invariants:
         self._memory: list[int] = []
         self._files: dict[str, int] = {}
         self._read: dict[str, int] = {}
-        self.workers = {server.name: len(workers(server)) for server in world.servers}
+        self.workers = {server.name: len(server.workers()) for server in world.servers}
         self.note_new()
 
     def note_new(self) -> None:
@@ -126,11 +125,11 @@ class Invariants:
             expected = self.workers[server.name]
             if not world.until(
                 self.settle_seconds,
-                lambda s=server, e=expected: len(workers(s)) == e,  # type: ignore[misc]
+                lambda s=server, e=expected: len(s.workers()) == e,  # type: ignore[misc]
             ):
                 raise Broken(
                     "no leak of processes",
-                    f"{len(workers(server))} workers instead of {expected}",
+                    f"{len(server.workers())} workers instead of {expected}",
                 )
 
     def _files_and_rows(self, random: Random) -> None:

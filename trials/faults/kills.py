@@ -12,26 +12,20 @@ import psutil
 from trials.faults.application import Application, Broken
 from trials.faults.registry import fault
 from trials.faults.world import World
-from trials.processes import ended
+from trials.processes import ended, has_words
 from trials.servers import Server
 
 END_SECONDS = 10.0
 RUNNING_SECONDS = 30.0
 CRASH = ("evaluation-failed", "malformed-message")
 """Errors that a killed worker explains: for a job after two, for a check after one."""
-_WORKER_WORDS = ("spawn_main", "forkserver")
 _SLEEP_SECONDS = (0.2, 0.5)
-
-
-def workers(server: Server) -> list[psutil.Process]:
-    """Return a server's worker processes, without Python's own helper processes."""
-    return [process for process in server.children() if _words(process, _WORKER_WORDS)]
 
 
 @fault("kill one worker", weight=60)
 def kill_one(world: World, random: Random) -> str:
     """Kill any worker, while idle, checking or evaluating."""
-    found = workers(world.server(random)) + _elsewhere(world)
+    found = world.server(random).workers() + _elsewhere(world)
     if not found:
         return "there was none just then"
     with world.history.happening(*CRASH):
@@ -47,7 +41,7 @@ def kill_evaluating(world: World, random: Random) -> str:
         running = pool.submit(application.run, waiting=random.random() < 0.5)
         await_running(world, application)
         with world.history.happening(*CRASH):
-            _kill_all([p for server in world.servers for p in workers(server)])
+            _kill_all([p for server in world.servers for p in server.workers()])
             _kill_all(_elsewhere(world))
         running.result()
     application.erase()
@@ -80,7 +74,7 @@ def kill_both(world: World, random: Random) -> str:
     """Kill all processes of a server at the same time."""
     server = world.server(random)
     with world.history.happening(*CRASH):
-        _kill_all(workers(server))
+        _kill_all(server.workers())
         _kill(world, server, random)
     return "back"
 
@@ -128,7 +122,7 @@ def _kill(world: World, server: Server, random: Random) -> None:
 
 def _require_ended(world: World, processes: list[psutil.Process]) -> None:
     """Check that the processes of a killed server end; Ray's belong to the cluster."""
-    own = [p for p in processes if not _words(p, ("ray",))]
+    own = [p for p in processes if not has_words(p, ("ray",))]
     world.checked("no leak of processes")
     if left := ended(own, END_SECONDS):
         raise Broken("no leak of processes", f"{len(left)} outlived their server")
@@ -147,11 +141,3 @@ def _kill_all(processes: list[psutil.Process]) -> None:
     for process in processes:
         with suppress(psutil.NoSuchProcess):  # it has just ended by itself
             process.kill()
-
-
-def _words(process: psutil.Process, words: tuple[str, ...]) -> bool:
-    try:
-        line = " ".join(process.cmdline())
-    except psutil.Error:
-        return False
-    return any(word in line for word in words)

@@ -38,10 +38,10 @@ def busy_worker(server: Server) -> int:
     """Return the pid of the worker that evaluates, by the process name that the stand-in sets."""
     deadline = time.monotonic() + 10
     while time.monotonic() < deadline:
-        for pid in server.workers():
+        for worker in server.workers():
             with suppress(OSError):
-                if b"sleep" in Path(f"/proc/{pid}/comm").read_bytes():
-                    return pid
+                if b"sleep" in Path(f"/proc/{worker.pid}/comm").read_bytes():
+                    return worker.pid
         time.sleep(0.02)
     raise RuntimeError("no worker evaluates")
 
