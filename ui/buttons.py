@@ -6,7 +6,7 @@ buttons (`notes_html`), which the script in `HEAD` applies; `ui.serving` adds it
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,6 +46,14 @@ def button_update(state: ButtonState, **more: Any) -> Any:
         visible=state.visible,
         **more,
     )
+
+
+def start_as(buttons: Iterable[gr.Button], states: Mapping[str, ButtonState]) -> None:
+    """Give buttons that are not served yet the states of their `elem_id`."""
+    for button in buttons:
+        state = states[str(button.elem_id)]
+        button.interactive, button.visible = not state.reason, state.visible
+        button.variant = "primary" if state.primary else "secondary"
 
 
 def with_one_primary(states: Mapping[str, ButtonState]) -> dict[str, ButtonState]:

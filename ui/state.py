@@ -17,6 +17,7 @@ from parties.results import (
     SliceSent,
 )
 from parties.run_follower import RunNews
+from ui.error_words import ErrorWords
 
 
 @dataclass
@@ -25,7 +26,9 @@ class PageState:
 
     `changed` names the parties whose fields differ from what they sent. `asked` is the program
     whose run is awaited, `news` its latest progress, and `stopping` is True once cancelling was
-    requested. `cancelled` is the program whose run was cancelled.
+    requested. `cancelled` is the program whose run was cancelled. `step` is the step that was taken
+    last, and `refused` has why steps could not be taken. `refused_values` are the values of all
+    fields as of a party's last attempt to send.
     """
 
     client_id: str | None = None
@@ -42,6 +45,9 @@ class PageState:
     news: RunNews | None = None
     stopping: bool = False
     cancelled: str = ""
+    step: str = ""
+    refused: dict[str, ErrorWords] = field(default_factory=dict)
+    refused_values: dict[str, tuple[Any, ...]] = field(default_factory=dict)
 
     def clear(self) -> None:
         """Reset to the initial state."""
@@ -50,6 +56,7 @@ class PageState:
         self.sent_values.clear()
         self.changed.clear()
         self.messages.clear()
+        self.refused.clear()
         self.forget_results()
 
     def forget_results(self) -> None:
