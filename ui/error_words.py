@@ -33,9 +33,10 @@ UNEXPECTED_DETAIL = "The log of this page's process has the details."
 
 _SETTING = re.compile(r" \(TRISEAL_[^)]*\)")
 _TECHNICAL = re.compile(
-    r"TRISEAL_|`|\bmake [a-z]|\bpython -m\b|https?://|(?<!\w)--[a-z]|\w/\w+\.|\b[a-z0-9]+_[a-z0-9_]+"
+    r"TRISEAL_|`|\bmake [a-z]|\bpython -m\b|https?://|(?<!\w)--[a-z]|\w/\w+\."
     r"|\b(?:[A-Z][a-z]+){1,4}(?:Error|Exception|Timeout)\b"
 )
+_IDENTIFIER = re.compile(r"\b[A-Za-z0-9]+_[A-Za-z0-9_]+")
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ class ErrorWords:
 
 def is_technical(text: str) -> bool:
     """Return True if a text names a setting, a command, an address, a file or an identifier."""
-    return _TECHNICAL.search(text) is not None
+    return bool(_TECHNICAL.search(text) or _IDENTIFIER.search(text))
 
 
 def in_labels(text: str, schema: Schema) -> str:
@@ -65,14 +66,20 @@ def in_labels(text: str, schema: Schema) -> str:
     return re.sub(rf"\b({longest_first})\b", lambda found: names[found[1]], text)
 
 
-def error_words(error: TrisealError, schema: Schema, goes_on: bool = False) -> ErrorWords:
-    """Return an error in a person's words; `goes_on` if the step is repeated automatically."""
-    message = in_labels(error.message, schema)
+def error_words(
+    error: TrisealError, schema: Schema | None = None, goes_on: bool = False
+) -> ErrorWords:
+    """Return an error in a person's words; `goes_on` if the step is repeated automatically.
+
+    Without a `schema`, names in the message may be those that the person uses, such as columns of
+    its own data.
+    """
+    message = error.message if schema is None else in_labels(error.message, schema)
     if isinstance(error, ServerBusy) or may_pass(error):
         text = BUSY if isinstance(error, ServerBusy) else UNREACHABLE
         return ErrorWords(f"{text} {GOES_ON if goes_on else AGAIN}", message)
     plain = _SETTING.sub("", message)
-    if not is_technical(plain):
+    if not (_TECHNICAL.search(plain) if schema is None else is_technical(plain)):
         return ErrorWords(plain, "" if plain == message else message)
     return ErrorWords(_general(error), message)
 
