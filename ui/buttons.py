@@ -129,7 +129,7 @@ HEAD = """<script>
   });
   const ask = (button, question, yes) => {
     const dialog = document.createElement("dialog");
-    dialog.className = "ts-dialog";
+    dialog.className = "ts-asking";
     dialog.setAttribute("aria-labelledby", "ts-question");
     const text = document.createElement("p");
     text.id = "ts-question";

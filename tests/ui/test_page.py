@@ -77,7 +77,7 @@ def start_over(page):
     if page.is_enabled("#start-over"):
         page.click("#start-over")
         if page.locator("dialog").count():  # an application is under way
-            page.click("dialog >> text=Start over")
+            page.click("dialog .ts-yes")
     page.wait_for_selector(".ts-strip li.next:nth-child(1)")
     return page
 

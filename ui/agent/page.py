@@ -230,7 +230,7 @@ class _AgentPage:
         self._download(self.file_button, do.decision_file, "decision_file")
         for kind, button in zip(KINDS, self.save_buttons, strict=True):
             self._download(button, do.save(kind), f"save_{kind}")
-        self._wire_list(page)
+        self._wire_list()
         self._on(
             self.timer.tick, do.tick, [self.state], "tick", mode="once", limit=CONCURRENT_TICKS
         )
@@ -251,8 +251,8 @@ class _AgentPage:
         filled = [shown_record(self.party, example.of(self.party)) for example in self.examples]
         fill_by(self.example_buttons, filled, self.fields)
 
-    def _wire_list(self, page: gr.Blocks) -> None:
-        """Connect the list of applications, which is read on load and when it is unfolded."""
+    def _wire_list(self) -> None:
+        """Connect the list of applications, which is read when it is unfolded."""
         do, listed = self.actions, self.list
 
         def opened(shown: PageApplication, client_id: str | None) -> list[Any]:
@@ -272,8 +272,7 @@ class _AgentPage:
             [*self.fields, *listed.outputs],
         )
         self._on(listed.leave.click, left, [self.state], "leave", listed.outputs)
-        gr.on(
-            [self.list_section.expand, page.load],
+        self.list_section.expand(
             shown_at_once(look),
             [self.state],
             listed.outputs,
