@@ -149,8 +149,9 @@ def _number(column: OrdinalColumn, value: Any) -> float:
     # Not converted to a float, since a huge integer has none; False for NaN.
     fits = number and column.minimum <= value <= column.maximum
     if not fits or (column.integer and value != math.floor(value)):
+        why = "" if number else ", which is not a number"
         raise ValueOutOfDomain(
-            f"{column.name} cannot be {str(value)[:80]!r}: give {allowed(column)}."
+            f"{column.name} cannot be {str(value)[:80]!r}{why}: give {allowed(column)}."
         )
     return float(value)
 

@@ -253,7 +253,7 @@ class _Reader:
         return Outcome.AT_MOST, f"The application already has {held}; other factors decided."
 
     def _turned(self, one: Variation, found: _Found) -> str:
-        decided = f"the model would likely have {self.schema.decision.approved} the application"
+        decided = f"this model would likely have {self._approved}"
         if self.knows(one):
             value = one.limit(found.index) if found.onwards else one.words(found.index)
             assumed = _assumption(one, self.schema, self.record)
@@ -273,10 +273,18 @@ class _Reader:
         ]
         unknown = [one for one in pair if not self.knows(one)]
         return (
-            f"With {' and '.join(values)} together, and all else equal, the model would likely "
-            f"have {self.schema.decision.approved} the application; neither alone would likely "
-            f"have changed the decision{'; ' if unknown else ''}{self._holders(unknown)}."
+            f"With {' and '.join(values)} together, and all else equal, this model would likely "
+            f"have {self._approved}; neither alone would likely have changed the decision"
+            f"{'; ' if unknown else ''}{self._holders(unknown)}."
         )
+
+    @property
+    def _approved(self) -> str:
+        """The approval as the end of a sentence; the first party, the applicant, is addressed."""
+        word, applicant = self.schema.decision.approved, self.schema.parties[0]
+        if not any(column.name in self.record for column in applicant.columns):
+            return f"{word} the application"
+        return f"{word} you" if word == "approved" else f"{word} your application"
 
     def _holders(self, unknown: Sequence[Variation]) -> str:
         """Return a clause that names the parties that know the present values, or nothing."""

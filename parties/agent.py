@@ -19,6 +19,7 @@ from parties.connection import Connection
 from parties.expiry import erase_expired
 from parties.expiry_timer import ExpiryTimer
 from parties.joint.codes import JoinCode
+from parties.joint.listing import ListedApplication, listed_applications
 from parties.joint.member import JointMember
 from parties.log_watch import LogWatch
 from parties.results import SliceSent
@@ -87,6 +88,10 @@ class ApplicationAgent:
         self.expired = False
         self.waits: str = ""
         """The reason and the time of the next attempt after a temporary error; else empty."""
+        self.busy = False
+        """True if the server has refused the last call because it is busy."""
+        self.heard = 0.0
+        """Time of the last successful exchange with the server, by the monotonic clock."""
         self._failure: str = ""
         self._serial = 1
         self._changed = threading.Condition()
@@ -260,7 +265,7 @@ class ApplicationAgent:
                 self.over = "Something went wrong. The log of this party's agent has the details."
                 self._note()
                 return
-            pause = PAUSE_SECONDS
+            pause, self.heard = PAUSE_SECONDS, time.monotonic()
             self._note_results()
             if changed or referred or self._failure or self.waits:
                 self._failure = self.waits = ""
@@ -305,6 +310,7 @@ class ApplicationAgent:
             seconds = min(max(seconds, error.retry_seconds), LONGEST_BUSY_SECONDS)
         if error.message != self._failure:
             log.warning("application %s: %s", self.member.client_id[:8], error.message)
+        self.busy = isinstance(error, ServerBusy)
         waits = waiting_words(error, seconds) if may_pass(error) else ""
         if (error.message, waits) != (self._failure, self.waits):
             self._failure, self.waits = error.message, waits
@@ -396,6 +402,22 @@ class Agent:
                 resumed = ApplicationAgent(member, watch=self.watch, reviews=self._reviews)
                 return self._take(resumed, pinned=True)
         return None
+
+    def open(self, client_id: str) -> ApplicationAgent:
+        """Return the agent of an application in this folder, which is resumed if need be.
+
+        Raises the errors of JointMember.resume.
+        """
+        with self._lock:
+            found = self._applications.get(client_id)
+            if found is None:
+                member = JointMember.resume(self.connection, client_id, self.party.name)
+                found = ApplicationAgent(member, watch=self.watch)
+            return self._take(found, pinned=False)
+
+    def listed(self) -> list[ListedApplication]:
+        """Return the applications in this party's folder, the newest first."""
+        return listed_applications(self.connection.store, self.connection.public, self.party.name)
 
     def application(self, client_id: str) -> ApplicationAgent:
         """Return the agent of an application; raises UnknownApplication."""

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 from contract.http import ReviewStage
 from contract.reviews import CLOSED_STAGES, OPEN_STAGES, Outcome, ReviewState
+from features.schema import Schema
 from parties.connection import Connection
 from parties.expiry import read_expiry, write_expiry
 from parties.joint.files import MemberFiles
@@ -61,6 +62,11 @@ class Reviews:
 
     def __init__(self, connection: Connection, party: str) -> None:
         self._connection, self._party = connection, party
+
+    @property
+    def schema(self) -> Schema:
+        """The schema of the server's model."""
+        return self._connection.public.schema_
 
     @property
     def asks(self) -> bool:

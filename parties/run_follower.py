@@ -11,7 +11,7 @@ from contract.http import ProgramState
 from engines.interface import Progress
 from parties.client import ServerClient
 from parties.retrying import ask_again, waiting_words
-from utils.errors import EvaluationFailed, TransportError, TrisealError, error_classes
+from utils.errors import EvaluationFailed, ServerBusy, TransportError, TrisealError, error_classes
 
 SILENCE_SECONDS = 10.0
 """Longest wait for an event before the state of a followed run is requested."""
@@ -26,14 +26,15 @@ class RunNews:
     """The progress of a run, for its caller.
 
     `queued` and `running` are the run's state on the server, and `share` is the finished share from
-    0 to 1. `waiting` means that the server is busy or cannot be reached; `text` then has the reason
-    and the time until the next attempt.
+    0 to 1. `waiting` means that the server is `busy` or cannot be reached; `text` then has the
+    reason and the time until the next attempt.
     """
 
     program: str
     status: Literal["waiting", "queued", "running"]
     share: float = 0.0
     text: str = ""
+    busy: bool = False
 
 
 Tell = Callable[[RunNews], None]
@@ -72,7 +73,8 @@ class RunFollower:
             self._tell(RunNews(self.program, "queued"))
 
     def _told(self, error: TrisealError, seconds: float) -> None:
-        self._tell(RunNews(self.program, "waiting", text=waiting_words(error, seconds)))
+        text, busy = waiting_words(error, seconds), isinstance(error, ServerBusy)
+        self._tell(RunNews(self.program, "waiting", text=text, busy=busy))
 
     def _tell(self, one: RunNews) -> None:
         if self._progress is not None and one.status == "running":

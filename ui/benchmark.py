@@ -36,9 +36,9 @@ def comparison(deployment: Path) -> str:
         found = None
     if not isinstance(found, Mapping):
         return (
-            '<p class="ts-empty">Not measured on this machine yet. <code>make bench</code> runs '
-            "this engine and Concrete ML's own XGBoost on the same machine and writes the table "
-            "shown here.</p>"
+            '<p class="ts-empty">Not measured on this machine yet.</p><details><summary>How to '
+            "measure</summary><p><code>make bench</code> runs this engine and Concrete ML's own "
+            "XGBoost on the same machine and writes the table shown here.</p></details>"
         )
     table = _table(found.get("levelled_rows"), _LEVELLED_COLUMNS)
     table = table or _table(found.get("rows"), _CONCRETE_COLUMNS)

@@ -20,8 +20,15 @@ def html(value: str, classes: str = "", min_width: int = 290) -> gr.HTML:
 
 
 def step_button(label: str, elem_id: str, min_width: int = 230) -> gr.Button:
-    """Return the main button of a step."""
-    return gr.Button(label, variant="primary", min_width=min_width, scale=0, elem_id=elem_id)
+    """Return the main button of a step, which shows that it works; see ui/buttons.py."""
+    return gr.Button(
+        label,
+        variant="primary",
+        min_width=min_width,
+        scale=0,
+        elem_id=elem_id,
+        elem_classes="ts-works",
+    )
 
 
 def cancel_button(elem_id: str) -> gr.Button:

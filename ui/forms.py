@@ -9,7 +9,6 @@ from typing import Any
 import gradio as gr
 from gradio.components import Component
 
-from features.encoding import Layout
 from features.schema import (
     BooleanColumn,
     CategoricalColumn,
@@ -17,8 +16,6 @@ from features.schema import (
     OrdinalColumn,
     Party,
 )
-from ui.units import escape
-from utils.errors import FeatureError, RecordContradictory
 
 NOT_GIVEN = ""
 """Value of an empty field; the encoding treats blank text as missing."""
@@ -44,18 +41,26 @@ def build_field(column: Column) -> Component:
     if isinstance(column, CategoricalColumn):
         named = [*empty, *((v, v) for v in column.values)]
         return gr.Dropdown(named, label=column.label, **common)
-    unit = f" ({column.unit})" if column.unit else ""
     if column.form == "bins":
         floors = [column.bin_floor(i) for i in range(len(column.cuts) + 1)]
-        bins = [*empty, *zip(column.bin_labels(), floors, strict=True)]
-        return gr.Dropdown(bins, label=column.label + unit, **common)
-    if column.optional:
-        # Gradio's number field turns an empty initial value into 0, which is a different record.
-        return gr.Textbox(label=column.label + unit, placeholder="not given", **common)
-    # No minimum, maximum or precision: the schema's own error names the column and the allowed
-    # values, which Gradio's does not, and silent rounding would change the record.
-    step = 1.0 if column.integer else 0.1
-    return gr.Number(label=column.label + unit, step=step, **common)
+        bins = [*empty, *zip(bin_words(column), floors, strict=True)]
+        return gr.Dropdown(bins, label=column.label, **common)
+    # Browsers return nothing for a letter in a number field, as if it were empty, and Gradio turns
+    # an empty initial value of it into 0, which is a different record.
+    unit = f" ({column.unit})" if column.unit else ""
+    placeholder = "not given" if column.optional else None
+    return gr.Textbox(label=column.label + unit, max_lines=1, placeholder=placeholder, **common)
+
+
+def bin_words(column: OrdinalColumn) -> list[str]:
+    """Return the bins of a column with their unit: `2 to under 5 years`, `18 years and more`."""
+    if not column.unit:
+        return column.bin_labels()
+    last = " and more"
+    return [
+        f"{label.removesuffix(last)} {column.unit}{last if label.endswith(last) else ''}"
+        for label in column.bin_labels()
+    ]
 
 
 def shown_value(column: Column, value: Any) -> Any:
@@ -66,8 +71,7 @@ def shown_value(column: Column, value: Any) -> Any:
         reached = [cut for cut in column.cuts if float(value) >= cut]
         return column.bin_floor(len(reached))
     if isinstance(column, OrdinalColumn):
-        number = int(value) if float(value).is_integer() else value
-        return str(number) if column.optional else number
+        return str(int(value) if float(value).is_integer() else value)
     return value
 
 
@@ -77,33 +81,6 @@ def record_of(party: Party, values: Sequence[Any]) -> dict[str, Any]:
         column.name: _typed(column, value)
         for column, value in zip(party.columns, values, strict=True)
     }
-
-
-def contradiction_of(
-    layout: Layout, party: Party, values: Sequence[Any]
-) -> RecordContradictory | None:
-    """Return the refusal of a party's field values by a rule of the schema, or None.
-
-    None too for a value that cannot be read, which is refused when it is sent.
-    """
-    try:
-        layout.encode_party(party.name, record_of(party, values))
-    except RecordContradictory as error:
-        return error
-    except FeatureError:
-        return None
-    return None
-
-
-def contradiction_panel(error: RecordContradictory | None) -> str:
-    """Return a refusal in the words of the rules, which marks the fields that it concerns."""
-    if error is None:
-        return ""
-    fields = ", ".join(f"#field-{name}" for name in error.columns)
-    return (
-        f'<p class="ts-stale ts-told" role="alert">{escape(error.message)}</p>'
-        f"<style>{fields} {{ outline: 2px solid var(--ts-warn); border-radius: 8px; }}</style>"
-    )
 
 
 def shown_record(party: Party, record: Mapping[str, Any]) -> list[Any]:
@@ -124,4 +101,6 @@ def _typed(column: Column, value: Any) -> Any:
         number = float(value)
     except ValueError:
         return value
-    return number if math.isfinite(number) else value
+    if not math.isfinite(number):
+        return value
+    return int(number) if number.is_integer() else number

@@ -8,9 +8,10 @@ from engines.interface import DECIDE, EXPLAIN, REASONS, PublicModel
 from features.schema import Party
 from model.explanation import Explanation
 from parties.results import Decision, KeysMade
-from ui.forms import contradiction_panel
+from ui.error_words import waiting_words_html, words_html
 from ui.reasons import APPROVED, NOT_STATED, has_reasons, reasons_html
 from ui.state import PageState
+from ui.sureness import sureness
 from ui.units import escape, facts_html, join_words, show_bytes, show_hex, show_number, show_seconds
 
 
@@ -40,6 +41,12 @@ def strip(state: PageState, public: PublicModel) -> str:
         now = ' aria-current="step"' if kind == "next" else ""
         items.append(f'<li class="{kind}"{now}><b>{mark}</b><span>{escape(name)}</span></li>')
     return f'<ol class="ts-strip" aria-label="Steps">{"".join(items)}</ol>'
+
+
+def refusal(state: PageState, step: str) -> str:
+    """Return why a step could not be taken, for the place next to its button; empty if it could."""
+    words = state.refused.get(step)
+    return "" if words is None else words_html(words)
 
 
 def heading(number: int | None, title: str, text: str = "") -> str:
@@ -83,12 +90,12 @@ def keys_panel(state: PageState, public: PublicModel) -> str:
 
 def party_panel(state: PageState, party: Party) -> str:
     """Return what one party has sent: bits, bytes, times and the start of the ciphertext."""
-    note = contradiction_panel(state.contradictions.get(party.name))
+    note = ""
     sent = state.sent.get(party.name)
     if sent is None:
-        return note or _empty("Nothing sent yet.")
+        return _empty("Nothing sent yet.")
     if party.name in state.changed:
-        note += (
+        note = (
             '<p class="ts-stale" role="status">Values changed since they were sent. '
             "Encrypt and send them again.</p>"
         )
@@ -115,10 +122,10 @@ def party_panel(state: PageState, party: Party) -> str:
     return note + facts_html(facts) + ciphertext(sent.preview, sent.sha256)
 
 
-def run_panel(state: PageState) -> str:
+def run_panel(state: PageState, public: PublicModel) -> str:
     """Return the progress of the run, or the time it took."""
     if state.asked == DECIDE or state.cancelled == DECIDE:
-        return _asked_for(state)
+        return _asked_for(state, public)
     if state.run is None:
         return _empty("Not run yet.")
     facts = [
@@ -149,7 +156,7 @@ def decision_panel(state: PageState, public: PublicModel, due: datetime | None =
     score = (
         f"<p>Score <strong>{show_number(decision.score)}</strong>; 0 or more means "
         f"{escape(words.approved)}. In log-odds: {show_number(decision.log_odds or 0)}.</p>"
-        f"{_gauge(decision)}"
+        f'{_gauge(decision)}<p class="ts-sure">{escape(sureness(decision, words))}</p>'
         if decision.score is not None
         else "<p>The program opens only the decision, without a score.</p>"
     )
@@ -165,11 +172,11 @@ def decision_panel(state: PageState, public: PublicModel, due: datetime | None =
     )
 
 
-def explanation_panel(state: PageState) -> str:
+def explanation_panel(state: PageState, public: PublicModel) -> str:
     """Return the explanation in words, with its size and times."""
     found = state.explained
     if state.asked == EXPLAIN or state.cancelled == EXPLAIN:
-        return _asked_for(state)
+        return _asked_for(state, public)
     if found is None:
         return _empty("Not explained yet.")
     facts = [
@@ -189,10 +196,10 @@ def _other_changes(explanation: Explanation) -> str:
     return f'<ul class="ts-changes" aria-label="Other changes">{items}</ul>' if items else ""
 
 
-def reasons_panel(state: PageState) -> str:
+def reasons_panel(state: PageState, public: PublicModel) -> str:
     """Return the reasons in the schema's wording, or why there are none."""
     if state.asked == REASONS or state.cancelled == REASONS:
-        return _asked_for(state)
+        return _asked_for(state, public)
     if state.reasons is not None:
         return _outdated(state) + reasons_html(state.reasons)
     approved = state.decision is not None and state.decision.approved
@@ -206,20 +213,28 @@ def run_words(status: str, progress: float) -> str:
     return f"Running on the server: {progress:.0%} done."
 
 
-def _asked_for(state: PageState) -> str:
+def run_bar(progress: float) -> str:
+    """Return the bar of a running run; `progress` is the finished share, 0 to 1."""
+    return (
+        f'<progress class="ts-bar-run" max="1" value="{progress:.2f}" '
+        'aria-label="Share of the run that is done"></progress>'
+    )
+
+
+def _asked_for(state: PageState, public: PublicModel) -> str:
     news = state.news
     if state.cancelled:
         return _said("Cancelled. You can run it again.")
     if news is None:
         return _empty("Contacting the server.")
     if news.status == "waiting":
-        return _said(news.text, "ts-stale")
-    bar = f'<progress class="ts-bar-run" max="1" value="{news.share:.2f}"></progress>'
-    return _said(run_words(news.status, news.share)) + (bar if news.status == "running" else "")
+        return waiting_words_html(news.text, news.busy, public.schema_)
+    bar = run_bar(news.share) if news.status == "running" else ""
+    return _said(run_words(news.status, news.share)) + bar
 
 
-def _said(text: str, kind: str = "ts-run") -> str:
-    return f'<p class="{kind}" role="status">{escape(text)}</p>'
+def _said(text: str) -> str:
+    return f'<p class="ts-run" role="status">{escape(text)}</p>'
 
 
 def ciphertext(preview: str, sha256: str) -> str:
@@ -228,7 +243,7 @@ def ciphertext(preview: str, sha256: str) -> str:
         return ""
     size = len(preview) // 2
     return (
-        f'<figure class="ts-hex"><figcaption>First {size} bytes</figcaption>'
+        f'<figure class="ts-hex"><figcaption>Excerpt ({size} bytes)</figcaption>'
         f"<code>{show_hex(preview)}</code>"
         f"<small>SHA-256 {escape(sha256[:16])}…</small></figure>"
     )

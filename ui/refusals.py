@@ -28,6 +28,9 @@ p { margin: 0 0 12px; overflow-wrap: anywhere; }
   color: var(--soft); font-size: 14px; }
 code { font-family: ui-monospace, SFMono-Regular, "DejaVu Sans Mono", monospace;
   font-size: .92em; }
+details { margin: 0 0 12px; color: var(--soft); }
+details p { margin: 8px 0 0; }
+summary { cursor: pointer; }
 .button { display: inline-block; padding: 9px 18px; border-radius: 8px; background: #0f766e;
   color: #fff; font-weight: 600; text-decoration: none; }
 @media (max-width: 480px) { body { padding-top: 16px; } main { padding: 18px 16px; }
@@ -40,12 +43,15 @@ def needs_link(title: str, port: int) -> HTMLResponse:
     return _page(
         403,
         f"Open {title} with its link",
-        "<p>The link was printed in the terminal where this page was started. It looks like "
-        f"<code>http://127.0.0.1:{port}/?token=…</code> and works in any browser, as often as you "
-        "like, until that process ends.</p>"
-        "<p>After <code>make demo</code>, open the link that it printed; the parties' pages then "
-        "open in the same browser too. If you have lost the link, restart the process to get a "
-        "new one.</p>",
+        "<p>Use the whole link that you were given. It works in any browser, as often as you like, "
+        "until this page is started again. If you have lost it, ask the person who runs the page "
+        "for a new one.</p>"
+        + _for_operators(
+            "<p>The link was printed in the terminal where this page was started. It looks like "
+            f"<code>http://127.0.0.1:{port}/?token=…</code>. After <code>make demo</code>, open "
+            "the link that it printed; the parties' pages then open in the same browser too. "
+            "Restart the process to get a new link.</p>"
+        ),
         "The address alone is not enough, so that no other web page and no other user of this "
         "machine can read this page or press its buttons.",
     )
@@ -56,8 +62,9 @@ def old_link(title: str) -> HTMLResponse:
     return _page(
         403,
         "This link is out of date",
-        f"<p>{_upper(escape(title))} has been restarted since, and each start makes a new link. "
-        "Open the one that its terminal printed last.</p>",
+        f"<p>{_upper(escape(title))} has been started again since, and each start makes a new "
+        "link. Open the newest one.</p>"
+        + _for_operators("<p>Its terminal printed the newest link last.</p>"),
         "If you copied the link, check that the address bar contains all of it.",
     )
 
@@ -92,10 +99,12 @@ def unknown_host() -> HTMLResponse:
     return _page(
         421,
         "This page has another address",
-        "<p>It is not served under the host name in the address bar. Use the address that was "
-        "printed in its terminal.</p>"
-        "<p>To allow another name, its operator adds it to <code>TRISEAL_ALLOWED_HOSTS</code> "
-        "(separated by commas) and restarts the page.</p>",
+        "<p>It is not served under the host name in the address bar. Use the address that you "
+        "were given.</p>"
+        + _for_operators(
+            "<p>The address was printed in the page's terminal. To allow another name, add it to "
+            "<code>TRISEAL_ALLOWED_HOSTS</code> (separated by commas) and restart the page.</p>"
+        ),
         "Other names are refused because a foreign web page could otherwise pose as this one by "
         "pointing its own name at this machine.",
     )
@@ -106,12 +115,18 @@ def foreign_origin() -> HTMLResponse:
     return _page(
         403,
         "Other pages may not do this",
-        "<p>The request came from a page of another origin and was refused.</p>"
-        "<p>If you use this page through a proxy, its operator must set "
-        "<code>TRISEAL_PAGE_URL</code> or, for a party's own page, <code>TRISEAL_AGENT_URL</code> "
-        "to the address that the browser shows.</p>",
+        "<p>The request came from another web page and was refused. Open this page by its own "
+        "link.</p>"
+        + _for_operators(
+            "<p>Behind a proxy, set <code>TRISEAL_PAGE_URL</code> or, for a party's own page, "
+            "<code>TRISEAL_AGENT_URL</code> to the address that the browser shows.</p>"
+        ),
         "Only this page itself may press its buttons and read its results.",
     )
+
+
+def _for_operators(text: str) -> str:
+    return f"<details><summary>For the person who runs this page</summary>{text}</details>"
 
 
 def _page(status: int, title: str, body: str, why: str, head: str = "") -> HTMLResponse:

@@ -10,6 +10,7 @@ import gradio as gr
 import uvicorn
 from fastapi import FastAPI
 
+from ui.buttons import HEAD as BUTTONS
 from ui.guard import PageGuard
 from ui.link_previews import WithoutLinkPreviews
 from ui.places import Place
@@ -21,7 +22,7 @@ GRACE_SECONDS = 2
 
 
 def app_of(page: gr.Blocks, place: Place, head: str = "") -> FastAPI:
-    """Return the page as an app without its guard; `head` is HTML for the document's head."""
+    """Return the page as an app without its guard; `head` is more HTML for its head."""
     return gr.mount_gradio_app(
         FastAPI(docs_url=None, redoc_url=None, openapi_url=None),
         page,
@@ -31,7 +32,7 @@ def app_of(page: gr.Blocks, place: Place, head: str = "") -> FastAPI:
         root_path=place.url,
         theme=theme(),
         css_paths=STYLE,
-        head=head or None,
+        head=BUTTONS + head,
         footer_links=[],
         show_error=False,
         ssr_mode=False,

@@ -17,7 +17,7 @@ from parties.results import (
     SliceSent,
 )
 from parties.run_follower import RunNews
-from utils.errors import RecordContradictory
+from ui.error_words import ErrorWords
 
 
 @dataclass
@@ -26,8 +26,9 @@ class PageState:
 
     `changed` names the parties whose fields differ from what they sent. `asked` is the program
     whose run is awaited, `news` its latest progress, and `stopping` is True once cancelling was
-    requested. `cancelled` is the program whose run was cancelled. `contradictions` are the
-    refusals of parties' values that break a rule of the schema.
+    requested. `cancelled` is the program whose run was cancelled. `step` is the step that was taken
+    last, and `refused` has why steps could not be taken. `refused_values` are the values of all
+    fields as of a party's last attempt to send.
     """
 
     client_id: str | None = None
@@ -44,7 +45,9 @@ class PageState:
     news: RunNews | None = None
     stopping: bool = False
     cancelled: str = ""
-    contradictions: dict[str, RecordContradictory] = field(default_factory=dict)
+    step: str = ""
+    refused: dict[str, ErrorWords] = field(default_factory=dict)
+    refused_values: dict[str, tuple[Any, ...]] = field(default_factory=dict)
 
     def clear(self) -> None:
         """Reset to the initial state."""
@@ -52,8 +55,8 @@ class PageState:
         self.sent.clear()
         self.sent_values.clear()
         self.changed.clear()
-        self.contradictions.clear()
         self.messages.clear()
+        self.refused.clear()
         self.forget_results()
 
     def forget_results(self) -> None:
@@ -81,7 +84,6 @@ class PageState:
         self.sent[slice_sent.party] = slice_sent
         self.sent_values[slice_sent.party] = list(values)
         self.changed.discard(slice_sent.party)
-        self.contradictions.pop(slice_sent.party, None)
         self.messages.extend(slice_sent.messages)
         for message in slice_sent.messages:  # the last party's send uploads those of all
             waiting = self.sent.get(message.sender)

@@ -258,8 +258,7 @@ def test_the_nearest_change_is_first_and_every_column_has_its_outcome():
     ]
     texts = {name: varied.text for name, varied in by_column(said).items()}
     assert texts["Income"] == (
-        "With at least 30 of income, and all else equal, the model would likely have approved the "
-        "application."
+        "With at least 30 of income, and all else equal, this model would likely have approved you."
     )
     assert texts["Cards"].startswith("With at most 1 cards, and all else equal")
     assert texts["Ratio"].startswith("Even 0 to under 0.2 of the income owed would likely not")
@@ -299,12 +298,13 @@ def test_a_column_at_its_end_gets_no_advice():
 def test_a_reader_learns_about_other_parties_columns_without_their_present_values():
     said = by_column(told(APPLICANT, Cards=[1, 1, 1], Ratio=[1, 1], Income=[1, 1]))
     assert said["Cards"].text == (
-        "Up to 3 cards, and all else equal, the model would likely have approved the application; "
-        "the bank holds the present number."
+        "Up to 3 cards, and all else equal, this model would likely have approved you; the bank "
+        "holds the present number."
     )
     assert said["Ratio"].text.startswith("Below 0.6 of the income owed, and all else equal")
     assert said["Income"].text.startswith("With at least 30 of income")
     bank = told(BANK, Income=[1, 1], Years=[1, 1, 1])
+    assert "would likely have approved the application" in by_column(bank)["Income"].text
     assert by_column(bank)["Income"].text.startswith("From 10 of income on, and all else equal")
     assert bank.current_bin == -1 and bank.text.startswith("From 0 years on")
 
@@ -320,9 +320,8 @@ def test_the_nearest_pair_is_named_only_if_no_column_alone_turns_the_decision():
     # Of Income only 30 is a change, of Cards 1 and 0, of Years 5, and of Ratio 0.2.
     assert said.pair.columns == ("Income", "Cards") and said.pair.distance == 2
     assert said.pair.text == (
-        "With at least 30 of income and at most 1 cards together, and all else equal, the model "
-        "would likely have approved the application; neither alone would likely have changed the "
-        "decision."
+        "With at least 30 of income and at most 1 cards together, and all else equal, this model "
+        "would likely have approved you; neither alone would likely have changed the decision."
     )
     assert said.texts[-1] == said.pair.text and CAVEAT in said.texts[0]
     assert told(APPLICANT | BANK, pairs=[*income, *years], Cards=[1, -1, -1]).pair is None

@@ -65,8 +65,8 @@ def test_page_works_at_the_address_of_its_proxy(browser, tmp_path, kind, keep_ho
             page.goto(made.link)
             assert page.url == f"{address}/"
             if kind == "party":
-                page.click("#send")
-                page.wait_for_selector("text=Enter a join code first")
+                found = page.wait_for_selector("#send[disabled][title]")
+                assert "Join an application first" in found.get_attribute("title")
                 page.fill("#join-code input, #join-code textarea", "a code")
                 page.click("#join")
                 page.wait_for_selector("text=No such application; this is a test.")

@@ -34,8 +34,10 @@ from settings import ROOT, Settings
 from tests.ui.conftest import public_of, with_parties
 from ui import joint_texts, texts
 from ui.agent import panels as agent_panels
+from ui.agent.buttons import AGREE, RESTORE, SEND, STAYS, button_states
 from ui.agent.page import build_agent_page
-from ui.agent.reasons import reasons_button, reasons_panel
+from ui.agent.reasons import reasons_offered, reasons_panel
+from ui.buttons import notes_html
 from ui.places import agent_addresses
 from ui.stage import panels as stage_panels
 from ui.stage.beside import beside_panel, run_beside
@@ -296,6 +298,7 @@ class ApplicationAgent:
             "awaits": (),
             "witnesses": ("Auditor",),
             "awaited_witnesses": (),
+            "events": (),
             "sent_by": (),
             "has_sent": False,
             "upload": None,
@@ -311,6 +314,7 @@ class ApplicationAgent:
         self.member = SimpleNamespace(**facts | member)
         self.member.agreed_by = lambda program: agreed.get(program, ())
         self.over, self.waits, self.failure, self.sent = "", "", None, None
+        self.busy, self.heard, self.serial = False, 0.0, 1
         self.answered = lambda program: program in answered
 
 
@@ -392,7 +396,7 @@ def test_run_status_is_shown(public, status, word, says):
 def test_non_reader_is_told_so(public):
     application = ApplicationAgent(public, is_reader=False, readers=("second",), answered=[DECIDE])
     panel = agent_panels.decision_panel(application, public)
-    assert "sent its decryption share" in panel and "Only the second" in panel
+    assert "Done. Only the second &lt;b&gt; learns the answer." in panel
     assert agent_panels.agent_steps(application, public)[3].done
 
 
@@ -452,12 +456,12 @@ def test_an_approved_party_need_not_ask_for_reasons(public):
     public, names = with_reasons(public), public.schema_.party_names
     approved = SimpleNamespace(approved=True)
     application = ApplicationAgent(public, decision=approved)
-    assert reasons_button(application, public)["visible"] is False
+    assert not reasons_offered(application, public)
     assert "no reasons are needed" in reasons_panel(application, public)
     denied = ApplicationAgent(public, decision=SimpleNamespace(approved=False))
-    assert reasons_button(denied, public)["visible"] is True
+    assert button_states(denied, public, False)[AGREE[REASONS]].ready
     agreed = ApplicationAgent(public, agreed={REASONS: names[:1]})
-    assert reasons_button(agreed, public)["visible"] is False
+    assert not button_states(agreed, public, False)[AGREE[REASONS]].visible
     assert "The first agreed" in reasons_panel(agreed, public)
 
 
@@ -473,11 +477,50 @@ def test_errors_are_shown(public):
     assert "Computing the explanation was cancelled. Any party can ask" in told
     application.failure = ProtocolError("<i>")
     assert "&lt;i&gt;" in agent_panels.status(application, public)
-    application.waits = "The server is busy. Trying again in 2 s."
-    assert "Trying again in 2 s." in agent_panels.status(application, public)
+    application.waits = "The server at http://127.0.0.1:1 does not respond. Trying again in 2 s."
+    waits, _, folded = agent_panels.status(application, public).partition("<details")
+    assert "The service cannot be reached. Nothing is lost; it goes on by itself." in waits
+    assert "http" not in waits and "Trying again in 2 s." in folded
+    application.busy = True
+    assert "The service is busy. Nothing is lost" in agent_panels.status(application, public)
     application.over = "It is over."
     assert "It is over. Join another" in agent_panels.status(application, public)
     assert agent_panels.status(None, public) == ""
+
+
+def test_buttons_that_cannot_be_pressed_say_why_and_one_is_primary(public):
+    names = public.schema_.party_names
+
+    def states(application, changed=False):
+        found = button_states(application, public, changed)
+        assert sum(state.primary for state in found.values()) == any(
+            state.ready for name, state in found.items() if name != "leave"
+        )
+        return found
+
+    before = states(None)
+    assert before["join"].primary and all(
+        "Join an application first" in before[name].reason for name in (SEND, *AGREE.values())
+    )
+    away = ApplicationAgent(public, keys_ready=False, state=state_of(public, joined=names[:1]))
+    assert "The joint key is made first: the second <b>" in states(away)[SEND].reason
+    ready = states(ApplicationAgent(public))
+    assert ready[SEND].primary and "(step 2)" in ready[AGREE[DECIDE]].reason
+    assert "The decision is opened first" in ready[AGREE[EXPLAIN]].reason
+    sent = ApplicationAgent(public, has_sent=True, sent_by=names[:1])
+    assert "is sent, and fixed" in states(sent)[SEND].reason
+    assert "Waiting for the second <b>" in states(sent)[AGREE[DECIDE]].reason
+    sent.member.sent_by = names
+    assert states(sent)[AGREE[DECIDE]].primary
+    assert states(sent, changed=True)[AGREE[DECIDE]].reason == RESTORE
+    assert states(sent)["leave"].question == STAYS
+    agreed = states(ApplicationAgent(public, agreed={DECIDE: names[:1]}))
+    assert not agreed[AGREE[DECIDE]].visible
+    assert "to agree to open the decision" in agreed[AGREE[EXPLAIN]].reason
+    opened = ApplicationAgent(public, decision=SimpleNamespace(approved=False))
+    assert states(opened)[AGREE[EXPLAIN]].ready and not states(opened)["leave"].question
+    notes = notes_html(states(away))
+    assert 'data-button="send"' in notes and "the second &lt;b&gt;" in notes
 
 
 def test_change_after_sending_is_shown(public):
@@ -492,7 +535,7 @@ def test_ciphertext_that_waits_for_other_parties_is_shown(public):
     application = ApplicationAgent(public, has_sent=True, sent_by=names[:1])
     application.sent = SliceSent(ID, "first", 9, 1234, 0.1, 0.2, "f" * 64, "ab" * 64, False, ())
     shown = agent_panels.sent_panel(application, public, False)
-    assert "9 bits as 1.2 kB" in shown and "First 32 bytes" in shown
+    assert "9 bits as 1.2 kB" in shown and "Excerpt (32 bytes)" in shown
     assert "once the second &lt;b&gt;" in shown and "Upload time" not in shown
     application.member.sent_by = names
     assert "is being sent" in agent_panels.sent_panel(application, public, False)

@@ -13,6 +13,7 @@ from model.explanation import Outcome
 from model.reasons import principal_reasons
 from tests.parties.running import filled, until
 from tests.ui.links import opened
+from ui.forms import bin_words
 
 NUMBERS = ["Num_children", "Household_size", "Total_income", "Age", "Account_age"]
 CHECKS = ["Own_car", "Own_property", "Mobile_phone", "Employed"]
@@ -30,7 +31,7 @@ def fill(page, oracle, record):
 
 def choose_years(page, oracle, years):
     column = oracle.schema.column("Years_employed")
-    label = column.bin_labels()[sum(years >= cut for cut in column.cuts)]
+    label = bin_words(column)[sum(years >= cut for cut in column.cuts)]
     page.click("#field-Years_employed input")
     page.click(f'ul[role="listbox"] li[aria-label="{label}"]')
 
@@ -44,13 +45,23 @@ def text(page, selector):
 
 
 def told(page, button):
-    """Return the warning about a step that cannot be taken."""
+    """Return why a step could not be taken, as shown next to its button."""
     page.click(button)
-    page.wait_for_selector(".toast-body")
-    message = text(page, ".toast-body")
-    page.click(".toast-close")
-    page.wait_for_selector(".toast-body", state="detached")
-    return message
+    page.wait_for_selector(f"{button}:not([aria-busy])")
+    page.wait_for_selector(".ts-told")
+    return text(page, ".ts-told")
+
+
+def why_not(page, button):
+    """Return why a button cannot be pressed, as on hover and to a screen reader."""
+    found = page.wait_for_selector(f"{button}[disabled][title]")
+    note = page.locator(f"#{found.get_attribute('aria-describedby')}")
+    assert note.text_content() == found.get_attribute("title")
+    return found.get_attribute("title")
+
+
+def primary(page):
+    return page.locator("button.primary:visible").evaluate_all("all => all.map(e => e.id)")
 
 
 def five_steps(page):
@@ -63,7 +74,10 @@ def five_steps(page):
 
 def start_over(page):
     """Return the page at the first step of a new application."""
-    page.click("#start-over")
+    if page.is_enabled("#start-over"):
+        page.click("#start-over")
+        if page.locator("dialog").count():  # an application is under way
+            page.click("dialog .ts-yes")
     page.wait_for_selector(".ts-strip li.next:nth-child(1)")
     return page
 
@@ -81,25 +95,30 @@ def narrow(open_page):
 def test_steps_out_of_order_and_invalid_values_are_named(wide):
     page = wide  # just loaded
     for button in ("#run", "#send-all", "#send-bank", "#open-decision", "#explain"):
-        assert "make the keys first" in told(page, button)
+        assert "Make the keys first" in why_not(page, button)
+    assert primary(page) == ["all-steps"]
     assert page.locator(".ts-strip li.done").count() == 0
     page.click("#make-keys")
     step_is_done(page, 1)
+    assert primary(page) == ["send-all"]
     age = page.input_value("#field-Age input")
     page.fill("#field-Age input", "17")
     assert "Age cannot be '17': give a number from 18 to 120" in told(page, "#send-applicant")
     assert "Send 0/3" in text(page, ".ts-strip")
+    page.fill("#field-Age input", "old")
+    told_now = told(page, "#send-applicant")
+    assert "Age cannot be 'old', which is not a number" in told_now
     page.fill("#field-Age input", age)
+    page.wait_for_selector(".ts-told", state="detached")  # its cause has gone
     page.click("#send-bank")
     page.wait_for_selector(".ts-strip >> text=Send 1/3")
-    missing = told(page, "#run")
-    assert "Applicant has to encrypt" in missing and "Credit agency has to encrypt" in missing
-    assert "Bank" not in missing
+    missing = why_not(page, "#run")
+    assert missing.startswith("The applicant and the credit agency have to encrypt and send first")
     for count, party in ((2, "credit_agency"), (3, "applicant")):
         page.click(f"#send-{party}")
         page.wait_for_selector(f".ts-strip >> text=Send {count}/3")
     assert page.locator(".ts-party .ts-hex code").count() == 3
-    assert "the server has to run it first" in told(page, "#open-decision")
+    assert "The model has to run first" in why_not(page, "#open-decision")
 
 
 def test_all_steps_to_an_explanation_and_again_with_a_changed_input(wide, oracle):
@@ -132,7 +151,7 @@ def test_all_steps_to_an_explanation_and_again_with_a_changed_input(wide, oracle
     choose_years(page, oracle, years)
     page.set_checked("#field-Employed input", True)
     page.wait_for_selector("text=Values changed since they were sent")
-    assert "Credit agency have changed" in told(page, "#explain")
+    assert "The credit agency has to encrypt and send first" in why_not(page, "#explain")
     page.click("#send-credit_agency")
     page.wait_for_selector("text=a new one was opened")
     assert text(page, ".ts-log").count("sent again") == 2
@@ -150,9 +169,12 @@ def test_lost_server_is_reported_and_found_again(wide, live_page, live_server):
     live_server.stop()
     try:
         message = told(page, "#send-all")
+        page.click(".ts-technical summary")
+        technical = text(page, ".ts-technical p")
     finally:
         live_server.start()
-    assert live_server.url in message and "make demo" in message
+    assert message == "The service cannot be reached. Nothing is lost; try again in a moment."
+    assert live_server.url in technical and "make demo" in technical
     page.click("#all-steps")  # the application is still there
     step_is_done(page, 5)
     assert text(page, ".ts-word") in ("Approved", "Denied")
@@ -184,8 +206,9 @@ def test_run_can_be_queued_cancelled_and_repeated(wide, live_server, oracle, tmp
         until(lambda: others[0].state().programs["decide"].status == "running")
         page.click("#run")
         page.wait_for_selector(f"{strip} >> text=Waiting")
-        assert "The server is busy: its queue is full with 1 runs" in text(page, run)
-        assert "Trying again in" in text(page, run) and page.is_visible("#cancel-run")
+        assert "The service is busy. Nothing is lost; it goes on by itself." in text(page, run)
+        page.click(f"{run} .ts-technical summary")
+        assert page.is_visible("#cancel-run")
         others[1].cancel()
         page.wait_for_selector(f"{strip} >> text=Queued")
         assert "Queued: it starts as soon as a worker is free." in text(page, run)

@@ -5,6 +5,7 @@ through a relay; the second half by its own address, and attacks it from foreign
 browser.
 """
 
+import json
 import signal
 from contextlib import contextmanager
 from pathlib import Path
@@ -34,6 +35,7 @@ from tests.ui.foreign import (
 from tests.ui.links import opened as opened_link
 from tests.ui.test_page import assert_fits
 from training.opened import opened_values
+from ui.forms import bin_words
 from ui.waiting import wait_for_page
 from utils.ports import free_port
 
@@ -121,7 +123,7 @@ class Stage:
                 elif column.name == "Years_employed":
                     reached = sum(record[column.name] >= cut for cut in column.cuts)
                     field.click()
-                    label = column.bin_labels()[reached]
+                    label = bin_words(column)[reached]
                     frame.locator(f'ul[role="listbox"] li[aria-label="{label}"]').click()
         return self
 
@@ -156,6 +158,13 @@ class Stage:
                 break
             self.page.wait_for_timeout(100)
         return message.inner_text()
+
+    def why_not(self, party, button):
+        """Return why a button of a party's page cannot be pressed, as on hover."""
+        found = self.frame(party).locator(f"{button}[disabled][title]")
+        described = self.frame(party).locator(f"#{found.get_attribute('aria-describedby')}")
+        assert described.text_content() == found.get_attribute("title")
+        return found.get_attribute("title")
 
     def strip_done(self, number):
         self.page.wait_for_selector(f".ts-strip li.done:nth-child({number})")
@@ -254,6 +263,11 @@ def test_an_application_opened_elsewhere_can_be_watched(wide, demo, schema):
 def test_out_of_domain_value_shows_its_domain(wide):
     wide.frame("applicant").locator("#field-Age input").fill("17")
     assert "Age cannot be '17': give a number from 18 to 120" in wide.told("applicant", "#send")
+    wide.frame("applicant").locator("#field-Total_income input").fill("a lot")
+    told = wide.told("applicant", "#send")
+    assert "Yearly income cannot be 'a lot', which is not a number" in told
+    wide.frame("applicant").locator("#field-Total_income input").fill("157000")
+    wide.frame("applicant").locator(".ts-told").wait_for(state="detached")  # its cause has gone
 
 
 def test_example_fills_only_its_own_form(wide):
@@ -337,6 +351,11 @@ def test_all_steps_from_keys_to_explanation(wide, demo, schema, signs_oracle, tu
         one.frame("bank").locator("#decision-file").click()
     file = DecisionFile.parse(Path(download.value.path()).read_bytes())
     assert len(file.grants) == len(one.names) and "— Auditor " in file.checkpoint
+    with one.page.expect_download() as download:
+        one.frame("applicant").locator("#save-json").click()
+    saved = json.loads(Path(download.value.path()).read_text())
+    assert saved["decision"] == "denied" and saved["reasons"] == principal
+    assert saved["application"].isalnum() and saved["explanation"]
     ports = {demo.page_port, *demo.agent_ports(len(one.names))}
     hosts = {url.split("/")[2] for url in one.asked if "://" in url}
     assert hosts == {f"127.0.0.1:{port}" for port in ports}  # nothing from elsewhere
@@ -354,12 +373,13 @@ def test_browser_sessions_are_separate(wide, narrow):
 def test_steps_out_of_order_name_missing_steps(narrow):
     one = narrow
     first = one.names[0]
-    assert "still to be sent" in one.told(first, "#agree-decide")
+    assert "(step 2)" in one.why_not(first, "#agree-decide")
     one.press("#send", ".ts-hex code", parties=one.names[1:])
     one.frame(one.names[1]).locator(".ts-strip >> text=Send 2/3").wait_for()
-    assert "still to be sent: applicant." in one.told(one.names[1], "#agree-decide")
+    told = one.why_not(one.names[1], "#agree-decide")
+    assert told == "Waiting for the applicant to encrypt its record."
     one.press("#send", ".ts-strip li.done:nth-child(3)", parties=[first])
-    assert "open the decision first" in one.told(first, "#agree-explain")
+    assert "The decision is opened first" in one.why_not(first, "#agree-explain")
 
 
 def test_stage_leads_to_the_compliance_page(narrow, demo):
@@ -428,8 +448,8 @@ def test_unsent_change_blocks_agreement_and_run_can_be_cancelled(narrow, demo):
     before = bank.locator("#field-Account_age input").input_value()
     bank.locator("#field-Account_age input").fill("77")
     bank.locator("text=Values changed since they were sent").wait_for()
-    assert "Restore the values that were sent" in one.told("bank", "#agree-decide")
-    assert "open a new application" in one.told("bank", "#send")
+    assert "Restore them" in one.why_not("bank", "#agree-decide")
+    assert "open a new application" in one.why_not("bank", "#send")
     bank.locator("#field-Account_age input").fill(before)
     bank.locator("text=Values changed since they were sent").wait_for(state="detached")
     with demo.stuck():
@@ -447,7 +467,7 @@ def test_unsent_change_blocks_agreement_and_run_can_be_cancelled(narrow, demo):
     log = one.page.inner_text(".ts-log")
     assert log.count("requests the decision\n") == 2
     assert "cancelled computing the decision" in log
-    assert "committed to its record" in one.told("bank", "#send")
+    assert "The record is sent, and fixed" in one.why_not("bank", "#send")
     assert_all_fit(one, beside=False)
 
 

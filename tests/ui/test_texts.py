@@ -142,11 +142,11 @@ def test_the_explanation_shows_its_text(public):
     said = Explanation(
         Outcome.TURNED, "With <5> levels.", BINS, (-1.0, 2.0), 1, 2, 1, (other,), pair
     )
-    shown = panels.explanation_panel(PageState(explained=opened(said)))
+    shown = panels.explanation_panel(PageState(explained=opened(said)), public)
     assert "With &lt;5&gt; levels.</p>" in shown
     assert f"<li>Not &lt;7&gt;.</li><li>Both &lt;7&gt;.</li><li>{CAVEAT}</li>" in shown
     alone = replace(said, others=(), pair=None)
-    assert "<li>" not in panels.explanation_panel(PageState(explained=opened(alone)))
+    assert "<li>" not in panels.explanation_panel(PageState(explained=opened(alone)), public)
 
 
 @pytest.mark.parametrize("program", [DECIDE, EXPLAIN])
@@ -155,21 +155,24 @@ def test_run_status_is_in_strip_and_panel(public, program):
     own, other = panels.run_panel, panels.explanation_panel
     if program == EXPLAIN:
         own, other = other, own
-    before = other(state)
+    before = other(state, public)
     state.asks(program)
     for status, share, text, says in (
-        ("waiting", 0.0, "It is <busy>. Trying again in 2 s.", "It is &lt;busy&gt;. Trying"),
+        ("waiting", 0.0, "It is <busy>. Trying again in 2 s.", "Nothing is lost; it goes on by"),
         ("queued", 0.0, "", "Queued: it starts as soon as a worker is free."),
         ("running", 0.4, "", "Running on the server: 40% done.</p><progress"),
     ):
         state.news = RunNews(program, status, share, text)
-        assert says in own(state) and other(state) == before
+        assert says in own(state, public) and other(state, public) == before
+        assert "<busy>" not in own(state, public)
         assert panels.strip(state, public).count(f"<span>{status.capitalize()}</span>") == 1
     state.heard()
     state.cancelled = program
-    assert "Cancelled. You can run it again" in own(state) and other(state) == before
+    assert (
+        "Cancelled. You can run it again" in own(state, public) and other(state, public) == before
+    )
     state.asks(program)
-    assert "Cancelled" not in own(state)
+    assert "Cancelled" not in own(state, public)
 
 
 def test_followed_call_yields_progress_then_result():

@@ -17,19 +17,28 @@ from anyio import to_thread
 from engines.interface import DECIDE, EXPLAIN, REASONS
 from parties.agent import Agent, ApplicationAgent
 from ui.agent import panels as agent_panels
-from ui.agent.reasons import reasons_button, reasons_panel
-from ui.forms import contradiction_of, contradiction_panel, record_of, shown_record
+from ui.agent.buttons import AGAIN, AGREE, JOIN, JOIN_FIRST, LEAVE, RESTORE, SEND, button_states
+from ui.agent.reasons import reasons_panel
+from ui.agent.refusals import Refusal
+from ui.agent.saving import Kind, saved_file
+from ui.buttons import button_update, notes_html
+from ui.forms import record_of, shown_record
 from ui.plots import blank_figure, explanation_figure
 from ui.steps import show_steps
 from ui.ticks import wait_for
 from ui.timeline import own_timeline
-from utils.errors import OutOfStep, RecordContradictory, TrisealError, UnknownApplication
+from utils.errors import (
+    FeatureError,
+    InvalidRequest,
+    OutOfStep,
+    TrisealError,
+    UnknownApplication,
+)
 
 View = list[Any]
 Handler = Callable[..., View]
 FILE = "file"
 STEPS = ("join", "send", DECIDE, EXPLAIN, REASONS, FILE)
-UNEXPECTED = "Something went wrong. The log of this party's agent has the details."
 
 log = logging.getLogger(__name__)
 
@@ -39,23 +48,26 @@ class PageApplication:
     """The application that a browser session shows, as of its serial number `serial`.
 
     `sent` holds the field values as they were sent; `refused` maps each step that could not be
-    taken to the reason. `contradiction` is the refusal of values that break a
-    rule of the schema.
+    taken to the reason. `plotted` is the id of the application whose explanation is plotted.
     """
 
     client_id: str = ""
     serial: int = 0
     sent: list[Any] = field(default_factory=list)
     changed: bool = False
-    plotted: bool = False
+    plotted: str = ""
     awaited: bool = False
     settled: bool = False
-    refused: dict[str, str] = field(default_factory=dict)
-    contradiction: RecordContradictory | None = None
+    refused: dict[str, Refusal] = field(default_factory=dict)
+
+    def shows(self, client_id: str) -> None:
+        """Show another application, or none if `client_id` is empty."""
+        self.client_id, self.sent, self.changed, self.awaited = client_id, [], False, False
+        self.refused.clear()
 
 
-PARTS = 17
-"""Length of a view: the state and sixteen components."""
+PARTS = 23
+"""Length of a view: the state and 22 components."""
 
 
 class AgentActions:
@@ -63,12 +75,13 @@ class AgentActions:
 
     Every view lists, in order: state, join row, strip, retry and cancel buttons, key, sent, button
     and panel of the decision, button and panel of the explanation, plot, button and panel of the
-    reasons, log, holdings, button of the decision file.
+    reasons, log, holdings, buttons of the decision file, of the copies as text and as JSON, of
+    joining, sending and leaving, and the notes on the buttons.
     """
 
     def __init__(self, agent: Agent) -> None:
         self.agent, self.party = agent, agent.party
-        self.public, self._layout = agent.connection.public, agent.connection.layout
+        self.public = agent.connection.public
 
     def view(self, shown: PageApplication) -> View:
         """Return every component, rendered from the current application."""
@@ -76,37 +89,39 @@ class AgentActions:
         serial = (
             0 if application is None else application.serial
         )  # read first, so that no change is missed
-        agreed = {
-            program: application is not None
-            and self.party.name in application.member.agreed_by(program)
-            for program in (DECIDE, EXPLAIN)
-        }
-        told = {step: agent_panels.refusal(shown.refused.get(step, "")) for step in STEPS}
+        self._drop_moot(shown, application)
+        told = {step: shown.refused[step].html if step in shown.refused else "" for step in STEPS}
+        buttons = button_states(application, public, shown.changed)
+        update = {name: button_update(state) for name, state in buttons.items()}
+        decided = gr.update(
+            visible=application is not None and application.member.decision is not None
+        )
         view = [
             shown,
             gr.update(visible=application is None or bool(application.over)),
             show_steps(agent_panels.agent_steps(application, public))
             + told["join"]
             + agent_panels.status(application, public),
-            gr.update(
-                visible=application is not None
-                and agent_panels.stopped_run(application) is not None
-            ),
+            update[AGAIN],
             gr.update(visible=agent_panels.is_under_way(application)),
             agent_panels.key_panel(application, public),
-            told["send"]
-            + contradiction_panel(shown.contradiction)
-            + agent_panels.sent_panel(application, public, shown.changed),
-            gr.update(visible=not agreed[DECIDE]),
+            told["send"] + agent_panels.sent_panel(application, public, shown.changed),
+            update[AGREE[DECIDE]],
             told[DECIDE] + agent_panels.decision_panel(application, public) + told[FILE],
-            gr.update(visible=not agreed[EXPLAIN]),
+            update[AGREE[EXPLAIN]],
             told[EXPLAIN] + agent_panels.explanation_panel(application, public),
             self._plot(shown, application),
-            reasons_button(application, public),
+            update[AGREE[REASONS]],
             told[REASONS] + reasons_panel(application, public),
             own_timeline(application.member.events if application else (), public, self.party.name),
             agent_panels.holdings_panel(application),
-            gr.update(visible=application is not None and application.member.decision is not None),
+            decided,
+            decided,
+            decided,
+            update[JOIN],
+            update[SEND],
+            update[LEAVE],
+            notes_html(buttons),
         ]
         shown.serial, shown.settled = serial, False
         return view
@@ -115,25 +130,38 @@ class AgentActions:
         """Return a view that changes nothing."""
         return [shown, *(gr.skip() for _ in range(PARTS - 1))]
 
+    def _drop_moot(
+        self,
+        shown: PageApplication,
+        application: ApplicationAgent | None,
+        values: tuple[Any, ...] | None = None,
+    ) -> None:
+        for step, refusal in list(shown.refused.items()):
+            if refusal.is_moot(application, values):
+                del shown.refused[step]
+
     def in_place(self, step: str, handler: Handler) -> Handler:
         """Wrap a handler so that an error is shown next to the button of its step."""
 
         @functools.wraps(handler)
         def guarded(shown: PageApplication, *args: Any, **kwargs: Any) -> View:
             shown.refused.clear()
-            shown.contradiction = None
             try:
                 return handler(shown, *args, **kwargs)
-            except RecordContradictory as error:
-                shown.contradiction = error
-            except TrisealError as error:
-                shown.refused[step] = error.message
-            except Exception:
-                log.exception("a step of the page failed")
-                shown.refused[step] = UNEXPECTED
+            except Exception as error:
+                if not isinstance(error, TrisealError):
+                    log.exception("a step of the page failed")
+                values = args if step == "send" and isinstance(error, FeatureError) else ()
+                self._refuse(shown, step, error, values)
             return self.view(shown)
 
         return guarded
+
+    def _refuse(
+        self, shown: PageApplication, step: str, error: Exception, values: tuple[Any, ...] = ()
+    ) -> None:
+        schema, application = self.public.schema_, self._application(shown)
+        shown.refused[step] = Refusal.of(error, schema, application, values)
 
     def arrive(self, shown: PageApplication, request: gr.Request) -> View:
         """Return the first view: the application in the page's address, or the agent's first."""
@@ -141,7 +169,8 @@ class AgentActions:
         try:
             application = self.agent.join(code) if code else self.agent.first
         except TrisealError as error:
-            application, shown.refused["join"] = None, error.message
+            application = None
+            self._refuse(shown, "join", error)
         record = None
         if application is not None:
             shown.client_id = application.member.client_id
@@ -153,8 +182,32 @@ class AgentActions:
 
     def join(self, shown: PageApplication, code: str) -> View:
         """Join the application of a pasted join code."""
-        application = self.agent.join(code)
-        shown.client_id, shown.sent, shown.changed = application.member.client_id, [], False
+        shown.shows(self.agent.join(code).member.client_id)
+        return self.view(shown)
+
+    def open(self, shown: PageApplication, client_id: str | None) -> View:
+        """Show an application of the party's folder; the fields' values follow the view."""
+        same = [gr.skip() for _ in self.party.columns]
+
+        def show(shown: PageApplication) -> View:
+            if not client_id:
+                raise InvalidRequest("Choose an application in the list first.")
+            self.agent.open(client_id)
+            if client_id != shown.client_id:
+                shown.shows(client_id)
+            return self.view(shown)
+
+        view = self.in_place("join", show)(shown)
+        if shown.client_id != client_id or shown.sent:
+            return [*view, *same]
+        member = self._required(shown).member
+        record = member.record if member.has_sent else None
+        shown.sent = [] if record is None else shown_record(self.party, record)
+        return [*view, *(shown.sent or same)]
+
+    def leave(self, shown: PageApplication) -> View:
+        """Show no application, so that another one can be joined; the one shown stays as it is."""
+        shown.shows("")
         return self.view(shown)
 
     async def tick(self, shown: PageApplication) -> View:
@@ -193,10 +246,7 @@ class AgentActions:
             application = self._required(shown)
             self._compare(shown, values)
             if shown.changed and program == DECIDE:
-                raise OutOfStep(
-                    "The values above have changed since they were sent, and what was sent is "
-                    "fixed. Restore the values that were sent, or open a new application."
-                )
+                raise OutOfStep(RESTORE)
             application.agree(program)
             return self.view(shown)
 
@@ -204,19 +254,37 @@ class AgentActions:
 
     def decision_file(self, shown: PageApplication) -> View:
         """Fetch and check the decision file; return the view, and the file to download, if any."""
-        fetched: list[str] = []
 
-        def fetch(shown: PageApplication) -> View:
+        def fetch(shown: PageApplication) -> Path:
             found = self._required(shown).member.decision_file(DECIDE)
             # Inside Gradio's own folder, which is removed when the page stops.
             folder = mkdtemp(prefix="decision-", dir=os.environ.get("GRADIO_TEMP_DIR"))
             path = Path(folder) / f"decision-{shown.client_id[:8]}.json"
             path.write_bytes(found.file.to_bytes())
-            fetched.append(str(path))
+            return path
+
+        return self._download(shown, fetch)
+
+    def save(self, kind: Kind) -> Handler:
+        """Return the handler that saves the opened results as a file of this kind."""
+
+        def save(shown: PageApplication) -> View:
+            return self._download(
+                shown, lambda one: saved_file(self._required(one), self.public.schema_, kind)
+            )
+
+        return save
+
+    def _download(self, shown: PageApplication, make: Callable[[PageApplication], Path]) -> View:
+        """Return the view, and the file that `make` returns, if it does."""
+        made: list[str] = []
+
+        def show(shown: PageApplication) -> View:
+            made.append(str(make(shown)))
             return self.view(shown)
 
-        view = self.in_place(FILE, fetch)(shown)
-        return [*view, gr.DownloadButton(value=fetched[0] if fetched else None)]
+        view = self.in_place(FILE, show)(shown)
+        return [*view, gr.DownloadButton(value=made[0] if made else None)]
 
     def try_again(self, shown: PageApplication) -> View:
         """Ask the server again to compute what failed or was cancelled."""
@@ -231,13 +299,12 @@ class AgentActions:
     def note_changes(self, shown: PageApplication, *values: Any) -> View:
         """Update the view if the fields now differ from what was sent, or no longer do.
 
-        Also if a contradiction between fields, because of which they were not sent, is resolved.
+        Also if a refusal of the fields' values is moot, as they have changed since.
         """
-        before = shown.changed, _message(shown.contradiction)
+        before = shown.changed, len(shown.refused)
         self._compare(shown, values)
-        if shown.contradiction is not None:
-            shown.contradiction = contradiction_of(self._layout, self.party, values)
-        after = shown.changed, _message(shown.contradiction)
+        self._drop_moot(shown, self._application(shown), values)
+        after = shown.changed, len(shown.refused)
         return self.view(shown) if after != before else self.nothing(shown)
 
     def _compare(self, shown: PageApplication, values: tuple[Any, ...]) -> None:
@@ -256,15 +323,13 @@ class AgentActions:
     def _required(self, shown: PageApplication) -> ApplicationAgent:
         application = self._application(shown)
         if application is None:
-            raise OutOfStep(
-                "This party has not joined an application yet. Enter a join code first."
-            )
+            raise OutOfStep(JOIN_FIRST)
         return application
 
     def _plot(self, shown: PageApplication, application: ApplicationAgent | None) -> Any:
         opened = application.member.explanation if application else None
         if opened is None and shown.plotted:
-            shown.plotted = shown.awaited = False
+            shown.plotted, shown.awaited = "", False
             return gr.Plot(value=None, visible=False)
         if (
             opened is None
@@ -275,13 +340,9 @@ class AgentActions:
             # Hidden, so that the browser loads the plotting library while the decision is read.
             shown.awaited = True
             return gr.Plot(value=blank_figure(), visible="hidden")
-        if opened is None or shown.plotted:
+        if opened is None or shown.plotted == shown.client_id:
             return gr.skip()
-        shown.plotted = True
+        shown.plotted = shown.client_id
         signs = self.public.opens_sign(EXPLAIN)
         figure = explanation_figure(opened.explanation, self.public.schema_, signs, narrow=True)
         return gr.Plot(value=figure, visible=True)
-
-
-def _message(error: RecordContradictory | None) -> str:
-    return "" if error is None else error.message

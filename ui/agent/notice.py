@@ -22,6 +22,13 @@ from parties.agent import ApplicationAgent
 from parties.reviews import Reviews
 from settings import get_settings
 from ui.blocks import html as html_block
+from ui.error_words import (
+    ASK_OPERATOR,
+    UNEXPECTED_DETAIL,
+    ErrorWords,
+    error_words,
+    words_html,
+)
 from ui.units import escape
 from utils.errors import TrisealError
 
@@ -30,7 +37,7 @@ log = logging.getLogger(__name__)
 _html = partial(html_block, min_width=250)
 Found = Callable[[Any], ApplicationAgent | None]
 """Returns the application that a browser session shows."""
-FAILED = "The notice could not be made. The log of this party's agent has the details."
+FAILED = ErrorWords(f"The notice could not be made. {ASK_OPERATOR}", UNEXPECTED_DETAIL)
 
 
 class NoticeSection:
@@ -116,10 +123,10 @@ def show_notice(
         text = notice_html(content, kind, language, get_settings().notice_templates)
         pdf = notice_pdf(text, content.day)
     except TrisealError as error:
-        return _nothing(error.message)
+        return [words_html(error_words(error, schema)), *_no_files()]
     except Exception:
         log.exception("a notice could not be made")
-        return _nothing(FAILED)
+        return [words_html(FAILED), *_no_files()]
     # Inside Gradio's own folder, which is removed when the page stops.
     folder = Path(mkdtemp(prefix="notice-", dir=os.environ.get("GRADIO_TEMP_DIR")))
     name = f"notice-{kind}-{language}-{member.client_id[:8]}"
@@ -167,5 +174,8 @@ def content_of(application: ApplicationAgent, language: str) -> NoticeContent:
 
 
 def _nothing(text: str) -> list[Any]:
-    hidden = gr.DownloadButton(value=None, visible=False)
-    return [f'<p class="ts-empty">{escape(text)}</p>', hidden, hidden]
+    return [f'<p class="ts-empty">{escape(text)}</p>', *_no_files()]
+
+
+def _no_files() -> list[Any]:
+    return [gr.DownloadButton(value=None, visible=False) for _ in range(2)]

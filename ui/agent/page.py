@@ -18,10 +18,14 @@ from parties.reviews import Reviews
 from ui import joint_texts
 from ui.agent import panels as agent_panels
 from ui.agent.actions import AgentActions, PageApplication
+from ui.agent.buttons import AGAIN, AGREE, JOIN, SEND, button_states
+from ui.agent.listing import ApplicationList
 from ui.agent.notice import NoticeSection
 from ui.agent.reasons import reasons_panel
 from ui.agent.review import ApplicantReview, LenderReviews
+from ui.agent.saving import Kind
 from ui.blocks import cancel_button, fill_by, html, section, step_button
+from ui.buttons import WORKS, ends_work, notes, start_as
 from ui.examples import load_examples
 from ui.forms import build_field, shown_record
 from ui.panels import heading
@@ -52,6 +56,8 @@ if (parent !== window) {
 }
 </script>"""
 
+KINDS: dict[Kind, str] = {"txt": "text", "json": "JSON"}
+"""The kinds of a person's own copy of the results, and their names."""
 PRESS_LINK = """() => {
   const hidden = "button#decision-file-link, #decision-file-link button";
   setTimeout(() => document.querySelector(hidden)?.click(), 100);  // after the page is updated
@@ -61,7 +67,9 @@ PRESS_LINK = """() => {
 def build_agent_page(agent: Agent) -> gr.Blocks:
     """Build the page of the agent's party."""
     with gr.Blocks(title=f"Triseal: {agent.party.label}", analytics_enabled=False) as page:
-        _AgentPage(agent).wire(page)
+        made = _AgentPage(agent)
+        made.start()
+        made.wire(page)
     return page
 
 
@@ -83,10 +91,15 @@ class _AgentPage:
                 elem_id="join-code",
                 min_width=180,
             )
-            self.join_button = _button("Join", "join", min_width=100)
+            self.join_button = _button("Join", JOIN, min_width=100)
+        with _folded("Applications of this party") as self.list_section:
+            self.list = ApplicationList(agent)
+        self.notes = notes(button_states(None, self.public, False))
         steps = agent_panels.agent_steps(None, self.public)
         self.strip = _html(show_steps(steps), "ts-sticky")
-        self.again_button = gr.Button("Ask the server again", visible=False, elem_id="again")
+        self.again_button = gr.Button(
+            "Ask the server again", visible=False, elem_id=AGAIN, elem_classes=WORKS
+        )
         self.cancel_button = cancel_button("cancel")
         with section():
             _html(
@@ -101,29 +114,42 @@ class _AgentPage:
             self._form()
         with section():
             _html(heading(3, "The decision", "Opened once all parties have agreed."))
-            self.decide_button = _button("Agree to the decision", "agree-decide")
+            self.decide_button = _button("Agree to open the decision", AGREE[DECIDE])
             self.decision = _html(agent_panels.decision_panel(None, self.public), "ts-panel")
-            self.file_button = gr.Button(
-                "Download the decision file",
-                size="sm",
-                visible=False,
-                min_width=200,
-                elem_id="decision-file",
-            )
+            with gr.Row():
+                self.save_buttons = [
+                    gr.Button(
+                        f"Save as a file ({words})",
+                        size="sm",
+                        visible=False,
+                        min_width=170,
+                        elem_id=f"save-{kind}",
+                        elem_classes=WORKS,
+                    )
+                    for kind, words in KINDS.items()
+                ]
+                self.file_button = gr.Button(
+                    "Download the decision file",
+                    size="sm",
+                    visible=False,
+                    min_width=200,
+                    elem_id="decision-file",
+                    elem_classes=WORKS,
+                )
             # Pressed by the page itself once the file is there: it cannot be named before.
             self.file = gr.DownloadButton(visible="hidden", elem_id="decision-file-link")
         with section():
             phrase = self.public.schema_.explanation.phrase.removeprefix("of ")
             opened = "Approved or denied" if self.public.opens_sign(EXPLAIN) else "The score"
             _html(heading(4, "The explanation", f"{opened} for every range of {phrase}."))
-            self.explain_button = _button("Agree to the explanation", "agree-explain")
+            self.explain_button = _button("Agree to open the explanation", AGREE[EXPLAIN])
             self.explanation = _html(agent_panels.explanation_panel(None, self.public), "ts-panel")
             self.plot = gr.Plot(
                 show_label=False, container=False, visible=False, elem_classes="ts-plot"
             )
         with section(has_reasons(self.public)):
             _html(heading(5, TITLE, AGAINST))
-            self.reasons_button = _button("Agree to state the reasons", "agree-reasons")
+            self.reasons_button = _button("Agree to open the reasons", AGREE[REASONS])
             self.reasons = _html(reasons_panel(None, self.public), "ts-panel")
         self.notice: NoticeSection | None = None
         self.review: ApplicantReview | LenderReviews | None = None
@@ -132,7 +158,8 @@ class _AgentPage:
             with _folded("Notice of a denial"):
                 self.notice = NoticeSection(reviews)
         if reviews.asks or reviews.gives:
-            with _folded("Review by a person" if reviews.asks else "Reviews by a person"):
+            title = "Review by a person" if reviews.asks else "Reviews by a person"
+            with _folded(title) as self.review_section:
                 self.review = ApplicantReview(reviews) if reviews.asks else LenderReviews(reviews)
         with _folded("Messages of this party"):
             self.log = _html(own_timeline((), self.public, self.party.name))
@@ -149,7 +176,7 @@ class _AgentPage:
             ]
         with gr.Row(elem_classes="ts-fields"):
             self.fields = [build_field(column) for column in self.party.columns]
-        self.send_button = _button("Encrypt and send", "send")
+        self.send_button = _button("Encrypt and send", SEND)
         self.sent = _html(agent_panels.sent_panel(None, self.public, False), "ts-panel")
 
     @property
@@ -173,25 +200,37 @@ class _AgentPage:
             self.log,
             self.holdings,
             self.file_button,
+            *self.save_buttons,
+            self.join_button,
+            self.send_button,
+            self.list.leave,
+            self.notes,
         ]
+
+    def start(self) -> None:
+        """Show all buttons as they are before the first step."""
+        steps = [self.join_button, self.again_button, self.send_button, self.list.leave]
+        agreed = [self.decide_button, self.explain_button, self.reasons_button]
+        start_as([*steps, *agreed], button_states(None, self.public, False))
 
     def wire(self, page: gr.Blocks) -> None:
         """Connect the buttons, the fields, the timer and the page load to their handlers."""
         do, everything = self.actions, [self.state, *self.fields]
         self._on(page.load, do.arrive, [self.state], "arrive", self.fields)
         by_code = [self.state, self.code]
-        self._step("join", self.join_button.click, do.join, by_code, "join")
-        self._step("join", self.code.submit, do.join, by_code, "join_by_enter")
-        self._step("join", self.again_button.click, do.try_again, [self.state], "try_again")
-        self._step("join", self.cancel_button.click, do.cancel, [self.state], "cancel")
-        self._step("send", self.send_button.click, do.send, everything, "send")
+        self._step("join", self.join_button, do.join, by_code, "join")
+        joined = do.in_place("join", do.join)
+        self._on(self.code.submit, joined, by_code, "join_by_enter")
+        self._step("join", self.again_button, do.try_again, [self.state], "try_again")
+        self._step("join", self.cancel_button, do.cancel, [self.state], "cancel")
+        self._step("send", self.send_button, do.send, everything, "send")
         buttons = (self.decide_button, self.explain_button, self.reasons_button)
         for program, button in zip((DECIDE, EXPLAIN, REASONS), buttons, strict=True):
-            self._step(program, button.click, do.agree(program), everything, f"agree_{program}")
-        fetched = self._on(
-            self.file_button.click, do.decision_file, [self.state], "decision_file", [self.file]
-        )
-        fetched.then(None, None, None, js=PRESS_LINK, api_name="press_link", concurrency_limit=8)
+            self._step(program, button, do.agree(program), everything, f"agree_{program}")
+        self._download(self.file_button, do.decision_file, "decision_file")
+        for kind, button in zip(KINDS, self.save_buttons, strict=True):
+            self._download(button, do.save(kind), f"save_{kind}")
+        self._wire_list()
         self._on(
             self.timer.tick, do.tick, [self.state], "tick", mode="once", limit=CONCURRENT_TICKS
         )
@@ -208,14 +247,50 @@ class _AgentPage:
         if self.notice is not None:
             self.notice.wire(self.state, do.shown)
         if self.review is not None:
-            self.review.wire(page, self.state, do.shown)
+            self.review.wire(self.review_section, self.state, do.shown)
         filled = [shown_record(self.party, example.of(self.party)) for example in self.examples]
         fill_by(self.example_buttons, filled, self.fields)
 
+    def _wire_list(self) -> None:
+        """Connect the list of applications, which is read when it is unfolded."""
+        do, listed = self.actions, self.list
+
+        def opened(shown: PageApplication, client_id: str | None) -> list[Any]:
+            return [*do.open(shown, client_id), *listed.view(shown.client_id)]
+
+        def left(shown: PageApplication) -> list[Any]:
+            return [*do.leave(shown), *listed.view("")]
+
+        def look(shown: PageApplication) -> list[Any]:
+            return listed.view(shown.client_id)
+
+        self._on(
+            listed.button.click,
+            opened,
+            [self.state, listed.chosen],
+            "open_application",
+            [*self.fields, *listed.outputs],
+        )
+        self._on(listed.leave.click, left, [self.state], "leave", listed.outputs)
+        self.list_section.expand(
+            shown_at_once(look),
+            [self.state],
+            listed.outputs,
+            show_progress="hidden",
+            concurrency_limit=8,
+            api_name="list_applications",
+        )
+
+    def _download(self, button: gr.Button, handler: Any, name: str) -> None:
+        made = self._on(button.click, handler, [self.state], name, [self.file])
+        ends_work(made, str(button.elem_id), name)
+        made.then(None, None, None, js=PRESS_LINK, api_name=f"{name}_link", concurrency_limit=8)
+
     def _step(
-        self, step: str, event: Any, handler: Any, inputs: list[Component], name: str
+        self, step: str, button: gr.Button, handler: Any, inputs: list[Component], name: str
     ) -> None:
-        self._on(event, self.actions.in_place(step, handler), inputs, name)
+        event = self._on(button.click, self.actions.in_place(step, handler), inputs, name)
+        ends_work(event, str(button.elem_id), name)
 
     def _on(
         self,

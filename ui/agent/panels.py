@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from contract.http import ProgramState
@@ -9,8 +10,16 @@ from engines.interface import DECIDE, EXPLAIN, REASONS, PublicModel
 from features.schema import Party
 from parties.agent import ApplicationAgent
 from parties.joint.identities import shown
+from parties.joint.messages import KEY_STEPS
 from parties.joint.witnesses import witness_words
 from ui import panels
+from ui.error_words import (
+    ErrorWords,
+    error_words,
+    text_words,
+    waiting_words_html,
+    words_html,
+)
 from ui.state import PageState
 from ui.steps import PROGRAM_WORDS, Step, run_step
 from ui.texts import COMPARE_MODELS
@@ -19,6 +28,8 @@ from ui.units import escape, facts_html, join_words, show_bytes, show_seconds
 LOOK_DIGITS = 64
 """Hexadecimal digits of a ciphertext that are shown; space in a frame is limited."""
 NO_APPLICATION = "No application yet. Enter a join code to begin."
+ANY_PARTY = "Any party can ask the server to try again."
+STALE = "ts-stale"
 
 
 def agent_introduction(public: PublicModel, party: Party) -> str:
@@ -53,8 +64,8 @@ def agent_steps(application: ApplicationAgent | None, public: PublicModel) -> li
         Step("Join", joined, parties),
         Step("Key", int(member.keys_ready)),
         Step("Send", len(member.sent_by), parties),
-        run_step("Decide", member.state, DECIDE, _is_over(application, DECIDE)),
-        run_step("Explain", member.state, EXPLAIN, _is_over(application, EXPLAIN)),
+        run_step("Decide", member.state, DECIDE, is_over(application, DECIDE)),
+        run_step("Explain", member.state, EXPLAIN, is_over(application, EXPLAIN)),
         *_reasons_step(application, public),
     ]
 
@@ -62,7 +73,7 @@ def agent_steps(application: ApplicationAgent | None, public: PublicModel) -> li
 def _reasons_step(application: ApplicationAgent, public: PublicModel) -> list[Step]:
     if REASONS not in public.programs:
         return []
-    over = _is_over(application, REASONS)
+    over = is_over(application, REASONS)
     return [run_step("Reasons", application.member.state, REASONS, over)]
 
 
@@ -70,33 +81,31 @@ def status(application: ApplicationAgent | None, public: PublicModel) -> str:
     """Return the current problem, or the parties waited for; empty if this party is to act."""
     if application is None:
         return ""
+    schema = public.schema_
     if application.over:
-        return _note(f"{application.over} Join another application.", "ts-stale")
+        words = text_words(application.over, schema)
+        return words_html(replace(words, text=f"{words.text} Join another application."), STALE)
     if application.waits:
-        return _note(application.waits, "ts-stale")
+        return waiting_words_html(application.waits, application.busy, schema)
     if application.failure is not None:
-        return _note(application.failure.message, "ts-stale")
+        return words_html(error_words(application.failure, schema), STALE, "status")
     stopped = stopped_run(application)
     if stopped is not None:
         program, found = stopped
-        text = f"The server could not compute {PROGRAM_WORDS[program]}. {found.error or ''}".strip()
+        answer = PROGRAM_WORDS[program]
         if found.status == "cancelled":
-            text = f"Computing {PROGRAM_WORDS[program]} was cancelled."
-        return _note(f"{text} Any party can ask the server to try again.", "ts-stale")
+            words = ErrorWords(f"Computing {answer} was cancelled. {ANY_PARTY}")
+        else:
+            words = ErrorWords(
+                f"The server could not compute {answer}. {ANY_PARTY}", found.error or ""
+            )
+        return words_html(words, STALE, "status")
     if application.member.awaits:
         return _note(f"Waiting for {named(application.member.awaits, public)}.")
     if application.member.awaited_witnesses:
         names = [f"the witness {name}" for name in application.member.awaited_witnesses]
         return _note(f"Waiting for {join_words(names)}.")
     return ""
-
-
-def refusal(message: str) -> str:
-    """Return an error message for the place next to a button.
-
-    A pop-up could be out of sight: a frame may be taller than the window.
-    """
-    return f'<p class="ts-stale ts-told" role="alert">{escape(message)}</p>' if message else ""
 
 
 def stopped_run(application: ApplicationAgent) -> tuple[str, ProgramState] | None:
@@ -132,6 +141,7 @@ def key_panel(application: ApplicationAgent | None, public: PublicModel) -> str:
         if member.secret_bytes
         else ("Own part", "erased; nothing more can be opened"),
         ("Public key", show_bytes(member.public_key_bytes)),
+        ("Messages for the key", _exchanged(application, KEY_STEPS)),
     ]
     return (
         f'<p class="ts-print"><span>Fingerprint</span><code>{escape(member.fingerprint)}</code></p>'
@@ -141,6 +151,16 @@ def key_panel(application: ApplicationAgent | None, public: PublicModel) -> str:
         + _identities(application, public)
         + witnesses
     )
+
+
+def _exchanged(application: ApplicationAgent, steps: Sequence[str]) -> str:
+    """Return the bytes of the messages of these steps that this party sent and received."""
+    member = application.member
+    sizes = {True: 0, False: 0}
+    for event in member.events:
+        if event.what in steps:
+            sizes[event.sender == member.party] += event.size
+    return f"sent {show_bytes(sizes[True])}, received {show_bytes(sizes[False])}"
 
 
 def sent_panel(application: ApplicationAgent | None, public: PublicModel, changed: bool) -> str:
@@ -201,7 +221,7 @@ def explanation_panel(application: ApplicationAgent | None, public: PublicModel)
     if application is None:
         return empty("Not opened yet.")
     if application.member.explanation is not None:
-        return panels.explanation_panel(PageState(explained=application.member.explanation))
+        return panels.explanation_panel(PageState(explained=application.member.explanation), public)
     return agreement(application, EXPLAIN, public)
 
 
@@ -218,8 +238,8 @@ def agreement(application: ApplicationAgent, program: str, public: PublicModel) 
     member, answer = application.member, PROGRAM_WORDS[program]
     agreed = member.agreed_by(program)
     open_to = "" if member.reads(program) else _not_read(application, program, public)
-    if _is_over(application, program):
-        return f'<p class="ts-says">This party has sent its decryption share.</p>{open_to}'
+    if is_over(application, program):
+        return _done(application, program, public)
     if not agreed:
         what = "They are" if program == REASONS else "It is"
         return empty(f"No party has agreed yet. {what} opened once all have agreed.") + open_to
@@ -227,27 +247,29 @@ def agreement(application: ApplicationAgent, program: str, public: PublicModel) 
     if away:
         verb = "has" if len(away) == 1 else "have"
         text = f"{named(agreed, public).capitalize()} agreed; {named(away, public)} {verb} not yet."
-    else:
-        text = (
-            _progress(application, program)
-            or f"{answer.capitalize()} {_is(program)} being computed and opened."
-        )
-        text = f"All parties have agreed. {text}"
-    return f'<p role="status">{escape(text)}</p>{open_to}'
+        return f'<p role="status">{escape(text)}</p>{open_to}'
+    text = f"{answer.capitalize()} {_is(program)} being computed and opened."
+    state = member.state
+    found = None if state is None else state.run_of(program)
+    bar = ""
+    if found is not None and found.under_way:
+        text = panels.run_words(found.status, found.progress)
+        bar = panels.run_bar(found.progress) if found.status == "running" else ""
+    elif found is not None and found.stopped:
+        text = f"The run {'was cancelled' if found.status == 'cancelled' else 'failed'}."
+    return f'<p role="status">All parties have agreed. {escape(text)}</p>{bar}{open_to}'
+
+
+def _done(application: ApplicationAgent, program: str, public: PublicModel) -> str:
+    readers = application.member.readers_of(program)
+    verb = "learns" if len(readers) == 1 else "learn"
+    answer = "the answer" if program == DECIDE else PROGRAM_WORDS[program]
+    text = f"Done. Only {named(readers, public)} {verb} {answer}."
+    return f'<p class="ts-says" role="status">{escape(text)}</p>'
 
 
 def _is(program: str) -> str:
     return "are" if program == REASONS else "is"
-
-
-def _progress(application: ApplicationAgent, program: str) -> str:
-    state = application.member.state
-    found = None if state is None else state.run_of(program)
-    if found is None or found.status in ("idle", "done"):
-        return ""
-    if found.stopped:
-        return f"The run {'was cancelled' if found.status == 'cancelled' else 'failed'}."
-    return panels.run_words(found.status, found.progress)
 
 
 def _not_read(application: ApplicationAgent, program: str, public: PublicModel) -> str:
@@ -255,7 +277,8 @@ def _not_read(application: ApplicationAgent, program: str, public: PublicModel) 
     return _note(f"Only {named(readers, public)} will learn {PROGRAM_WORDS[program]}.")
 
 
-def _is_over(application: ApplicationAgent, program: str) -> bool:
+def is_over(application: ApplicationAgent, program: str) -> bool:
+    """Return True if a program's result is open to this party, or its share of it is sent."""
     member = application.member
     opened = {DECIDE: member.decision, EXPLAIN: member.explanation, REASONS: member.reasons}
     return opened[program] is not None or (

@@ -14,8 +14,8 @@ from contract.reviews import Outcome
 from parties.agent import ApplicationAgent
 from parties.joint.review_texts import MOST_CHARACTERS
 from parties.reviews import Review, Reviews
-from ui.agent.panels import refusal
 from ui.blocks import html as html_block
+from ui.error_words import ErrorWords, error_words, words_html
 from ui.units import escape, facts_html
 from utils.errors import TrisealError
 
@@ -23,6 +23,7 @@ _html = partial(html_block, min_width=250)
 Found = Callable[[Any], ApplicationAgent | None]
 """Returns the application that a browser session shows."""
 
+NO_DECISION = ErrorWords("There is no decision to review yet.")
 STAGES = {
     "none": "No review was asked for",
     "asked": "Asked; waiting for the lender to begin",
@@ -70,7 +71,7 @@ class ApplicantReview:
             self.ask = gr.Button("Ask for a review", size="sm", min_width=140, elem_id="review-ask")
             self.refresh = gr.Button("Refresh", size="sm", min_width=90, elem_id="review-refresh")
 
-    def wire(self, page: gr.Blocks, state: Component, found: Found) -> None:
+    def wire(self, section: gr.Accordion, state: Component, found: Found) -> None:
         """Connect the buttons; `found` returns the application of `state`."""
 
         def look(shown: Any) -> list[Any]:
@@ -94,11 +95,12 @@ class ApplicantReview:
         self, application: ApplicationAgent | None, call: Callable[[str], Review]
     ) -> list[Any]:
         if application is None or application.member.decision is None:
-            return [refusal("There is no decision to review yet."), gr.skip(), gr.skip()]
+            return [words_html(NO_DECISION), gr.skip(), gr.skip()]
         try:
             review = call(application.member.client_id)
         except TrisealError as error:
-            return [refusal(error.message), gr.skip(), gr.skip()]
+            schema = application.member.public.schema_
+            return [words_html(error_words(error, schema)), gr.skip(), gr.skip()]
         # A referred application has a review already, to which a statement can be added.
         asked = review.stage != "none" and not (
             review.referred and review.open and review.statement is None
@@ -147,8 +149,11 @@ class LenderReviews:
             *(self.take, self.uphold, self.change),
         ]
 
-    def wire(self, page: gr.Blocks, state: Component, found: Found) -> None:
-        """Connect the buttons; the list is of all applications in the lender's folder."""
+    def wire(self, section: gr.Accordion, state: Component, found: Found) -> None:
+        """Connect the buttons; the list is of all applications in the lender's folder.
+
+        It is read when `section` is unfolded, since it takes a call to the server for each of them.
+        """
         reviews, both = self._reviews, [self.chosen, self.words]
 
         def look(chosen: str | None) -> list[Any]:
@@ -164,7 +169,7 @@ class LenderReviews:
             return self._conclude(chosen, "changed", "approved", words)
 
         for event, handler, inputs, name in (
-            (page.load, look, [self.chosen], "reviews_arrive"),
+            (section.expand, look, [self.chosen], "reviews_arrive"),
             (self.refresh.click, look, [self.chosen], "reviews_look"),
             (self.chosen.input, look, [self.chosen], "reviews_choose"),
             (self.take.click, take, [self.chosen], "review_take"),
@@ -195,14 +200,14 @@ class LenderReviews:
             if chosen:
                 call(chosen)
         except TrisealError as error:
-            return [gr.skip(), gr.skip(), refusal(error.message), *[gr.skip()] * 4]
+            return [gr.skip(), gr.skip(), self._refusal(error), *[gr.skip()] * 4]
         return self._view(chosen)
 
     def _view(self, chosen: str | None) -> list[Any]:
         try:
             found = self._reviews.all()
         except TrisealError as error:
-            return [refusal(error.message), *[gr.skip()] * 6]
+            return [self._refusal(error), *[gr.skip()] * 6]
         one = next((r for r in found if r.client_id == chosen), found[0] if found else None)
         waits = one is not None and one.open
         choices = [(f"{r.client_id[:8]}: {stage_words(r)}", r.client_id) for r in found]
@@ -215,6 +220,9 @@ class LenderReviews:
             gr.update(visible=one is not None and one.stage == "asked"),
             *(gr.update(visible=waits, value=name) for name in named),
         ]
+
+    def _refusal(self, error: TrisealError) -> str:
+        return words_html(error_words(error, self._reviews.schema))
 
 
 def stage_words(review: Review) -> str:

@@ -33,6 +33,7 @@ from ui.compliance.filters import (
     word_choices,
 )
 from ui.compliance.operator_client import OperatorClient
+from ui.error_words import error_words, words_html
 from ui.panels import heading
 from ui.plots import blank_figure
 from ui.single.actions import shown_at_once
@@ -211,7 +212,7 @@ class _CompliancePage:
         try:
             found = panels.policy_table(self.client.policy())
         except TrisealError as error:
-            return panels.problem(error.message)
+            return words_html(error_words(error), "ts-stale", "status")
         shown.policy_entry = news.policy_entry
         return found
 
@@ -220,7 +221,7 @@ class _CompliancePage:
         try:
             self.health = self.client.health()
         except TrisealError as error:
-            return panels.problem(error.message)
+            return words_html(error_words(error), "ts-stale", "status")
         return panels.health_panel(self.health)
 
     def report(self, first: str, last: str, names: bool) -> View:
@@ -229,7 +230,7 @@ class _CompliancePage:
             return self._made_report(first, last, names)
         except TrisealError as error:
             files = [gr.update(visible=False) for _ in self.downloads]
-            return [panels.problem(error.message), *files, gr.skip()]
+            return [words_html(error_words(error), "ts-stale", "status"), *files, gr.skip()]
 
     def _made_report(self, first: str, last: str, names: bool) -> View:
         period = Period.of_days(first, last)

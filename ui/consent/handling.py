@@ -13,7 +13,13 @@ from typing import Any, Protocol
 import gradio as gr
 from gradio.components import Component
 
-from ui.consent import panels
+from ui.error_words import (
+    UNEXPECTED,
+    UNEXPECTED_DETAIL,
+    ErrorWords,
+    error_words,
+    words_html,
+)
 from ui.single.actions import shown_at_once
 from ui.ticks import CONCURRENT_TICKS
 from utils.errors import TrisealError
@@ -23,7 +29,6 @@ View = dict[str, Any]
 Handler = Callable[..., View]
 EXPIRY_SECONDS = 30.0
 """Interval at which a page is rendered without a change."""
-UNEXPECTED = "Something went wrong. The log of this agent has the details."
 
 log = logging.getLogger(__name__)
 
@@ -91,11 +96,11 @@ def in_place(section: str, handler: Handler, view: Callable[[Any], View]) -> Han
         try:
             return handler(shown, *args)
         except TrisealError as error:
-            message = error.message
+            words = error_words(error)
         except Exception:
             log.exception("a step of the page failed")
-            message = UNEXPECTED
-        shown.told[section] = panels.told(message)
+            words = ErrorWords(UNEXPECTED, UNEXPECTED_DETAIL)
+        shown.told[section] = words_html(words)
         return view(shown)
 
     return guarded

@@ -1,66 +1,44 @@
 """The handlers of the page's buttons: each changes the state and returns the updated panels.
 
-Every handler is a generator, so that consecutive steps show as they happen, and every TrisealError
-becomes a Gradio warning or error with its message.
+Every handler is a generator, so that consecutive steps show as they happen. An error is shown next
+to the button of its step.
 """
 
 from __future__ import annotations
 
 import functools
-import html
 import inspect
 import logging
 from collections.abc import Callable, Generator, Iterator
+from contextlib import suppress
 from typing import Any, TypeVar
 
 import gradio as gr
 
 import backend
 from engines.interface import DECIDE, EXPLAIN, REASONS, PublicModel
-from features.encoding import Layout
 from features.schema import Party
 from parties.run_follower import RunNews, Tell
 from ui import panels
+from ui.buttons import button_update, notes_html
+from ui.error_words import UNEXPECTED, UNEXPECTED_DETAIL, ErrorWords, error_words
 from ui.following import followed
-from ui.forms import contradiction_of, record_of
+from ui.forms import record_of
 from ui.plots import explanation_figure
 from ui.reasons import has_reasons
+from ui.single.buttons import EXPLAIN as EXPLAIN_STEP
+from ui.single.buttons import KEYS, OPEN, RUN, button_states
+from ui.single.buttons import REASONS as REASONS_STEP
 from ui.state import PageState
 from ui.timeline import timeline
 from ui.units import join_words
-from utils.errors import (
-    DeploymentMixed,
-    OutOfStep,
-    RecordContradictory,
-    RunCancelled,
-    TrisealError,
-)
+from utils.errors import DeploymentMixed, OutOfStep, RunCancelled, TrisealError
 
 View = list[Any]
 Handler = Callable[..., Iterator[Any]]
 T = TypeVar("T")
 
 log = logging.getLogger(__name__)
-
-
-def shown_to_people(handler: Handler) -> Handler:
-    """Show errors on the page: a step out of order as a warning, a TrisealError with its message.
-
-    Any other exception is logged and shown in general terms.
-    """
-
-    @functools.wraps(handler)
-    def guarded(*args: Any, **kwargs: Any) -> Iterator[Any]:
-        try:
-            yield from handler(*args, **kwargs)
-        except OutOfStep as error:
-            # Nothing has failed: the panels stay as they are, and the warning says what to do.
-            gr.Warning(_as_html(error), title="Not yet", duration=15)
-            yield gr.skip()
-        except Exception as error:
-            raise _as_gradio(error) from error
-
-    return guarded
 
 
 def shown_at_once(handler: Callable[..., Any]) -> Callable[..., Any]:
@@ -88,17 +66,9 @@ def shown_at_once(handler: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _as_gradio(error: Exception) -> gr.Error:
-    if isinstance(error, TrisealError):
-        return gr.Error(_as_html(error), duration=15, print_exception=False)
+    """Return an error of a handler that shows none itself, as a pop-up in general words."""
     log.error("a step of the page failed", exc_info=error)
-    return gr.Error(
-        "Something went wrong. The page's log has the details.",
-        print_exception=False,
-    )
-
-
-def _as_html(error: TrisealError) -> str:
-    return html.escape(error.message, quote=False)
+    return gr.Error(UNEXPECTED, print_exception=False)
 
 
 def discard(state: PageState) -> None:
@@ -107,38 +77,63 @@ def discard(state: PageState) -> None:
         backend.discard_application(state.client_id)
 
 
-def _told(state: PageState) -> list[str]:
-    return [error.message for error in state.contradictions.values()]
-
-
 class Actions:
     """The handlers for one public model. `values` are the values of all fields, party by party.
 
     Every view lists, in order: state, strip, keys, one panel per party, run, decision,
-    explanation, plot, log, reasons, and the cancel buttons of the decision, of the explanation and
-    of the reasons.
+    explanation, plot, log, reasons, the cancel buttons of the decision, of the explanation and of
+    the reasons, the notes on the buttons, and the buttons of `self.buttons`.
     """
 
     def __init__(self, public: PublicModel) -> None:
         self.public = public
         self.parties = public.schema_.parties
-        self._layout = Layout(public.schema_)
+        self.buttons = tuple(button_states(PageState(), public))
+        """The `elem_id` of every button with a state, in the order of a view."""
+
+    def in_place(self, handler: Handler) -> Handler:
+        """Wrap a handler so that an error is shown next to the button of its step."""
+
+        @functools.wraps(handler)
+        def guarded(state: PageState, *values: Any) -> Iterator[View]:
+            state.refused.clear()
+            try:
+                yield from handler(state, *values)
+                return
+            except TrisealError as error:
+                words = error_words(error, self.public.schema_)
+            except Exception:
+                log.exception("a step of the page failed")
+                words = ErrorWords(UNEXPECTED, UNEXPECTED_DETAIL)
+            state.refused[state.step] = words
+            yield self.view(state, gr.skip())
+
+        return guarded
 
     def view(self, state: PageState, plot: Any = None) -> View:
         """Return all panels, rendered from the state; `plot` replaces the plot if given."""
+        public = self.public
         return [
             state,
-            panels.strip(state, self.public),
-            panels.keys_panel(state, self.public),
-            *(panels.party_panel(state, party) for party in self.parties),
-            panels.run_panel(state),
-            panels.decision_panel(state, self.public),
-            panels.explanation_panel(state),
+            panels.strip(state, public),
+            self._told(state, KEYS) + panels.keys_panel(state, public),
+            *(self._told(state, p.name) + panels.party_panel(state, p) for p in self.parties),
+            self._told(state, RUN) + panels.run_panel(state, public),
+            self._told(state, OPEN) + panels.decision_panel(state, public),
+            self._told(state, EXPLAIN_STEP) + panels.explanation_panel(state, public),
             self._plot(state) if plot is None else plot,
-            timeline(state.messages, self.public),
-            panels.reasons_panel(state),
+            timeline(state.messages, public),
+            self._told(state, REASONS_STEP) + panels.reasons_panel(state, public),
             *self._cancels(state),
+            *self._buttons(state),
         ]
+
+    def _told(self, state: PageState, step: str) -> str:
+        return panels.refusal(state, step)
+
+    def _buttons(self, state: PageState) -> View:
+        found = button_states(state, self.public)
+        return [notes_html(found), *(button_update(found[name]) for name in self.buttons)]
 
     def _cancels(self, state: PageState) -> View:
         running = "" if state.news is None else state.news.program
@@ -153,9 +148,12 @@ class Actions:
 
     def note_changes(self, state: PageState, *values: Any) -> Iterator[View]:
         """Mark the parties whose fields differ from what they sent."""
-        before = set(state.changed), _told(state)
+        before = set(state.changed), len(state.refused)
         self._compare(state, values)
-        after = set(state.changed), _told(state)
+        for party in self.parties:
+            if state.refused_values.get(party.name, values) != values:
+                state.refused.pop(party.name, None)
+        after = set(state.changed), len(state.refused)
         yield self.view(state, gr.skip()) if after != before else self._nothing(state)
 
     def make_keys(self, state: PageState) -> Iterator[View]:
@@ -167,7 +165,9 @@ class Actions:
         """Return the handler of step 2 for one party: encrypt and send."""
 
         def send(state: PageState, *values: Any) -> Iterator[View]:
-            yield from self._send(state, party, values)
+            self._send(state, party, values)
+            self._compare(state, values)
+            yield self.view(state)
 
         return send
 
@@ -175,10 +175,13 @@ class Actions:
         """Step 2 for every party with unsent values or, if there is none, for all."""
         self._compare(state, values)
         for party in self._pending(state) or self.parties:
-            yield from self._send(state, party, values)
+            self._send(state, party, values)
+            self._compare(state, values)
+            yield self.view(state)
 
     def run(self, state: PageState, *values: Any) -> Iterator[View]:
         """Step 3: run the model on the server."""
+        state.step = RUN
         self._compare(state, values)
         self._refuse_changed(state)
         ran = yield from self._followed(
@@ -199,11 +202,13 @@ class Actions:
 
     def open_decision(self, state: PageState) -> Iterator[View]:
         """Step 4: open the decision."""
+        state.step = OPEN
         state.opened(backend.get_output_and_decrypt(state.client_id))
         yield self.view(state, gr.skip())
 
     def explain(self, state: PageState, *values: Any) -> Iterator[View]:
         """Step 5: explain the decision."""
+        state.step = EXPLAIN_STEP
         self._compare(state, values)
         self._refuse_changed(state)
         explained = yield from self._followed(
@@ -217,6 +222,7 @@ class Actions:
 
     def reasons(self, state: PageState, *values: Any) -> Iterator[View]:
         """Step 6: state the reasons for a denial."""
+        state.step = REASONS_STEP
         self._compare(state, values)
         self._refuse_changed(state)
         stated = yield from self._followed(
@@ -256,12 +262,14 @@ class Actions:
 
     def start_over(self, state: PageState) -> Iterator[View]:
         """Erase the application and reset the page."""
-        discard(state)
+        with suppress(TrisealError):  # then the application expires by itself
+            discard(state)
         state.clear()
         yield self.view(state)
 
     def _nothing(self, state: PageState) -> View:
-        return [state, *(gr.skip() for _ in range(len(self.parties) + 11))]
+        parts = len(self.parties) + len(self.buttons) + 12
+        return [state, *(gr.skip() for _ in range(parts))]
 
     def _followed(
         self, state: PageState, program: str, call: Callable[[Tell], T]
@@ -291,15 +299,20 @@ class Actions:
 
     def _under_way(self, state: PageState) -> View:
         """Return a view that updates only the progress of the run."""
-        view = self._nothing(state)
-        view[1] = panels.strip(state, self.public)
+        view, public = self._nothing(state), self.public
+        view[1] = panels.strip(state, public)
         after = 3 + len(self.parties)
-        view[after], view[after + 2] = panels.run_panel(state), panels.explanation_panel(state)
-        view[-4:] = [panels.reasons_panel(state), *self._cancels(state)]
+        view[after] = panels.run_panel(state, public)
+        view[after + 2] = panels.explanation_panel(state, public)
+        view[after + 5 :] = [
+            panels.reasons_panel(state, public),
+            *self._cancels(state),
+            *self._buttons(state),
+        ]
         return view
 
     def _make_keys(self, state: PageState) -> None:
-        before = state.client_id
+        state.step, before = KEYS, state.client_id
         keys = backend.keygen_send()
         if backend.connection().public.digest != self.public.digest:
             backend.discard_application(keys.client_id)
@@ -310,18 +323,11 @@ class Actions:
         if before:
             backend.discard_application(before)
 
-    def _send(self, state: PageState, party: Party, values: tuple[Any, ...]) -> Iterator[View]:
+    def _send(self, state: PageState, party: Party, values: tuple[Any, ...]) -> None:
         own = self._of(party, values)
-        record = record_of(party, own)
-        try:
-            sent = backend.pre_process_encrypt_send(state.client_id, party.name, record)
-        except RecordContradictory as error:
-            state.contradictions[party.name] = error
-            yield self.view(state)
-            raise
+        state.step, state.refused_values[party.name] = party.name, values
+        sent = backend.pre_process_encrypt_send(state.client_id, party.name, record_of(party, own))
         state.took(sent, own)
-        self._compare(state, values)
-        yield self.view(state)
 
     def _of(self, party: Party, values: tuple[Any, ...]) -> list[Any]:
         start = 0
@@ -333,14 +339,7 @@ class Actions:
 
     def _compare(self, state: PageState, values: tuple[Any, ...]) -> None:
         for party in self.parties:
-            own = self._of(party, values)
-            state.compare(party.name, own)
-            if party.name in state.contradictions:
-                found = contradiction_of(self._layout, party, own)
-                if found is None:
-                    del state.contradictions[party.name]
-                else:
-                    state.contradictions[party.name] = found
+            state.compare(party.name, self._of(party, values))
 
     def _pending(self, state: PageState) -> list[Party]:
         return [p for p in self.parties if p.name not in state.sent or p.name in state.changed]

@@ -17,10 +17,12 @@ from features.schema import Party
 from ui import panels, texts
 from ui.benchmark import comparison
 from ui.blocks import cancel_button, fill_by, html, section, step_button
+from ui.buttons import WORKS, ends_work, notes, start_as
 from ui.examples import Example, load_examples
 from ui.forms import build_field, default_record, shown_record
 from ui.reasons import AGAINST, has_reasons
-from ui.single.actions import Actions, Handler, View, discard, shown_at_once, shown_to_people
+from ui.single import buttons as single_buttons
+from ui.single.actions import Actions, Handler, View, discard, shown_at_once
 from ui.state import PageState
 from ui.timeline import timeline
 
@@ -28,7 +30,9 @@ from ui.timeline import timeline
 def build_page(public: PublicModel, deployment: Path) -> gr.Blocks:
     """Build the page for a public model; `deployment` may hold a measured comparison."""
     with gr.Blocks(title="Triseal", analytics_enabled=False, fill_width=True) as page:
-        _Page(public, deployment).wire()
+        made = _Page(public, deployment)
+        made.start()
+        made.wire()
     return page
 
 
@@ -45,6 +49,7 @@ class _Page:
         self.party_panels: list[gr.HTML] = []
         start = PageState()
         self.state = gr.State(start, delete_callback=discard)
+        self.notes = notes(single_buttons.button_states(start, public))
         html(texts.introduction(public))
         html(texts.who_holds_what(public))
         self._toolbar()
@@ -63,10 +68,19 @@ class _Page:
                 for example in self.examples
             ]
             self.all_button = gr.Button(
-                "Do all steps", size="sm", min_width=140, variant="primary", elem_id="all-steps"
+                "Do all steps",
+                size="sm",
+                min_width=140,
+                variant="primary",
+                elem_id=single_buttons.ALL_STEPS,
+                elem_classes=WORKS,
             )
             self.over_button = gr.Button(
-                "Start over", size="sm", min_width=120, elem_id="start-over"
+                "Start over",
+                size="sm",
+                min_width=120,
+                elem_id=single_buttons.START_OVER,
+                elem_classes=WORKS,
             )
 
     def _steps(self, start: PageState) -> None:
@@ -81,7 +95,7 @@ class _Page:
                 )
             )
             with gr.Row(elem_classes="ts-doing"):
-                self.keys_button = step_button("Make the keys", "make-keys")
+                self.keys_button = step_button("Make the keys", single_buttons.KEYS)
                 self.keys = html(panels.keys_panel(start, public), "ts-panel")
         with section():
             html(
@@ -95,7 +109,9 @@ class _Page:
             with gr.Row(elem_classes="ts-parties"):
                 for party in self.parties:
                     self._party(start, party)
-            self.send_all_button = step_button("All parties encrypt and send", "send-all")
+            self.send_all_button = step_button(
+                "All parties encrypt and send", single_buttons.SEND_ALL
+            )
         with section():
             html(
                 panels.heading(
@@ -105,9 +121,9 @@ class _Page:
                 )
             )
             with gr.Row(elem_classes="ts-doing"):
-                self.run_button = step_button("Run the model", "run")
+                self.run_button = step_button("Run the model", single_buttons.RUN)
                 self.cancel_run_button = cancel_button("cancel-run")
-                self.run = html(panels.run_panel(start), "ts-panel")
+                self.run = html(panels.run_panel(start, public), "ts-panel")
         with section():
             html(
                 panels.heading(
@@ -117,7 +133,7 @@ class _Page:
                 )
             )
             with gr.Row(elem_classes="ts-doing"):
-                self.open_button = step_button("Open the decision", "open-decision")
+                self.open_button = step_button("Open the decision", single_buttons.OPEN)
                 self.decision = html(panels.decision_panel(start, public), "ts-panel")
         with section():
             phrase = public.schema_.explanation.phrase.removeprefix("of ")
@@ -130,9 +146,9 @@ class _Page:
                 )
             )
             with gr.Row(elem_classes="ts-doing"):
-                self.explain_button = step_button("Explain the decision", "explain")
+                self.explain_button = step_button("Explain the decision", single_buttons.EXPLAIN)
                 self.cancel_explain_button = cancel_button("cancel-explain")
-                self.explanation = html(panels.explanation_panel(start), "ts-panel")
+                self.explanation = html(panels.explanation_panel(start, public), "ts-panel")
             self.plot = gr.Plot(
                 show_label=False, container=False, visible=False, elem_classes="ts-plot"
             )
@@ -140,9 +156,9 @@ class _Page:
         with section(has_reasons(public)):
             html(panels.heading(6, "State the reasons", AGAINST))
             with gr.Row(elem_classes="ts-doing"):
-                self.reasons_button = step_button("State the reasons", "reasons")
+                self.reasons_button = step_button("State the reasons", single_buttons.REASONS)
                 self.cancel_reasons_button = cancel_button("cancel-reasons")
-                self.reasons = html(panels.reasons_panel(start), "ts-panel")
+                self.reasons = html(panels.reasons_panel(start, public), "ts-panel")
 
     def _party(self, start: PageState, party: Party) -> None:
         columns = len(party.columns)
@@ -153,7 +169,12 @@ class _Page:
             with gr.Row(elem_classes="ts-fields"):
                 self.fields += [build_field(column) for column in party.columns]
             self.send_buttons.append(
-                gr.Button("Encrypt and send", size="md", elem_id=f"send-{party.name}")
+                gr.Button(
+                    "Encrypt and send",
+                    size="md",
+                    elem_id=single_buttons.send_button(party.name),
+                    elem_classes=WORKS,
+                )
             )
             self.party_panels.append(html(panels.party_panel(start, party), "ts-panel"))
 
@@ -187,7 +208,28 @@ class _Page:
             self.cancel_run_button,
             self.cancel_explain_button,
             self.cancel_reasons_button,
+            self.notes,
+            *(self._by_id()[name] for name in self.actions.buttons),
         ]
+
+    def _by_id(self) -> dict[str, gr.Button]:
+        every = [
+            self.keys_button,
+            self.send_all_button,
+            self.run_button,
+            self.open_button,
+            self.explain_button,
+            self.reasons_button,
+            self.all_button,
+            self.over_button,
+            *self.send_buttons,
+        ]
+        return {str(button.elem_id): button for button in every}
+
+    def start(self) -> None:
+        """Show all buttons as they are before the first step."""
+        states = single_buttons.button_states(PageState(), self.public)
+        start_as(self._by_id().values(), states)
 
     def wire(self) -> None:
         """Connect the buttons and the fields to their handlers."""
@@ -218,7 +260,7 @@ class _Page:
         )
         gr.on(
             [field.change for field in self.fields],
-            shown_to_people(do.note_changes),
+            do.note_changes,
             everything,
             self.outputs,
             show_progress="hidden",
@@ -237,8 +279,8 @@ class _Page:
         busy: Component | list[Component],
         limit: int = 4,
     ) -> None:
-        button.click(
-            shown_to_people(handler),
+        event = button.click(
+            self.actions.in_place(handler),
             inputs,
             self.outputs,
             show_progress="full",
@@ -246,6 +288,7 @@ class _Page:
             concurrency_limit=limit,
             api_name=name,
         )
+        ends_work(event, str(button.elem_id), name)
 
     def _wire_forms(self) -> None:
         defaults = [
@@ -256,14 +299,15 @@ class _Page:
             for view in self.actions.start_over(state):
                 yield [*view, *defaults]
 
-        self.over_button.click(
-            shown_to_people(start_over),
+        event = self.over_button.click(
+            start_over,
             [self.state],
             [*self.outputs, *self.fields],
             show_progress="hidden",
             concurrency_limit=4,
             api_name="start_over",
         )
+        ends_work(event, single_buttons.START_OVER, "start_over")
         filled = [
             [value for party in self.parties for value in shown_record(party, example.of(party))]
             for example in self.examples
