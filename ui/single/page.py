@@ -17,7 +17,7 @@ from features.schema import Party
 from ui import panels, texts
 from ui.benchmark import comparison
 from ui.blocks import cancel_button, fill_by, html, section, step_button
-from ui.examples import Example, load_examples
+from ui.examples import load_examples
 from ui.forms import build_field, default_record, shown_record
 from ui.reasons import AGAINST, has_reasons
 from ui.single.actions import Actions, Handler, View, discard, shown_at_once, shown_to_people
@@ -39,7 +39,7 @@ class _Page:
         self.public = public
         self.parties = public.schema_.parties
         self.actions = Actions(public)
-        self.examples = load_examples(public.schema_)
+        self.examples = load_examples(public.schema_, public.model_version)
         self.fields: list[Component] = []
         self.send_buttons: list[gr.Button] = []
         self.party_panels: list[gr.HTML] = []
@@ -59,8 +59,7 @@ class _Page:
         )
         with gr.Row(elem_classes="ts-bar"):
             self.example_buttons = [
-                gr.Button(_example_label(example), size="sm", min_width=200)
-                for example in self.examples
+                gr.Button(example.title, size="sm", min_width=200) for example in self.examples
             ]
             self.all_button = gr.Button(
                 "Do all steps", size="sm", min_width=140, variant="primary", elem_id="all-steps"
@@ -269,7 +268,3 @@ class _Page:
             for example in self.examples
         ]
         fill_by(self.example_buttons, filled, self.fields)
-
-
-def _example_label(example: Example) -> str:
-    return f"{example.label}: {example.expect}" if example.expect else example.label
