@@ -26,7 +26,7 @@ BEFORE = (
 )
 
 
-def run_beside(deployment: Path, example: int) -> dict[str, Any]:
+def run_beside(deployment: Path, example: int = 0) -> dict[str, Any]:
     """Run ui/stage/side_by_side.py in a separate process and return its result.
 
     `example` is the index of an example applicant.

@@ -115,16 +115,16 @@ class Stage:
         self.strip = html(show_steps(steps) + self._first_note(), "ts-sticky")
         self.frames = html(stage_panels.before_frames(public, self.first))
         with section():
-            html(heading(None, "Times and sizes"))
+            html(stage_panels.folding_heading("Times and sizes"))
             self.figures = html(BEFORE, "ts-panel")
             html(f'<p class="ts-note">{NEAR_THE_LINE}</p>')
         with section():
-            html(heading(None, "What has travelled"))
+            html(stage_panels.folding_heading("What has travelled"))
             self.log = html(stage_panels.stage_timeline(None, (), public))
         with section():
             html(
-                heading(
-                    None, "Witness", "Evaluates every result again, and signs it or refuses to."
+                stage_panels.folding_heading(
+                    "Witness", "Evaluates every result again, and signs it or refuses to."
                 )
             )
             self.witness = html('<p class="ts-empty">Not asked yet.</p>', "ts-panel")
@@ -227,8 +227,7 @@ class Stage:
             return
         with section():
             html(
-                heading(
-                    None,
+                stage_panels.folding_heading(
                     "Other pages",
                     "The operator's view of all requests, decisions and permits in the log; a data "
                     "owner, and an institution that asks for the use of the owner's data. They "

@@ -162,23 +162,34 @@ def no_frames() -> str:
     )
 
 
+def folding_heading(title: str, text: str = "") -> str:
+    """Return the heading of a section whose content is folded in a narrow window."""
+    words = f"<p>{escape(text)}</p>" if text else ""
+    return (
+        f'<div class="ts-step ts-folds"><div><h2>{escape(title)}</h2>{words}</div>'
+        f'<label><input type="checkbox" aria-label="Show: {escape(title)}"><span></span></label>'
+        "</div>"
+    )
+
+
 def opening_link(link: str) -> str:
     """Return the link to the compliance page, which opens in another tab."""
-    return (
-        f'<p class="ts-opens"><a class="ts-open ts-other" id="compliance" href="{escape(link)}" target="_blank" '
-        'rel="noopener noreferrer" referrerpolicy="no-referrer">Open the compliance page</a></p>'
-    )
+    return f'<p class="ts-opens">{_link("compliance", link, "Open the compliance page")}</p>'
 
 
 def consent_links(links: Mapping[str, str]) -> str:
     """Return the links to the owner's and the institution's page, which open in other tabs."""
     items = " ".join(
-        f'<a class="ts-open ts-other" id="consent-{escape(kind)}" href="{escape(link)}" target="_blank" '
-        f'rel="noopener noreferrer" referrerpolicy="no-referrer">Open the {escape(kind)}\'s '
-        "page</a>"
-        for kind, link in links.items()
+        _link(f"consent-{kind}", link, f"Open the {kind}'s page") for kind, link in links.items()
     )
     return f'<p class="ts-opens">{items}</p>'
+
+
+def _link(name: str, link: str, words: str) -> str:
+    return (
+        f'<a class="ts-open ts-other" id="{escape(name)}" href="{escape(link)}" target="_blank" '
+        f'rel="noopener noreferrer" referrerpolicy="no-referrer">{escape(words)}</a>'
+    )
 
 
 def stage_timeline(
