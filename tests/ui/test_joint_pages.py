@@ -384,7 +384,7 @@ def test_run_status_is_shown(public, status, word, says):
     application = ApplicationAgent(public, agreed={DECIDE: names})
     application.member.state = state = state_of(public, joined=names, runs={DECIDE: status})
     assert says in agent_panels.decision_panel(application, public)
-    assert agent_panels.agent_steps(application, public)[3].name == word
+    assert agent_panels.agent_steps(application, public)[2].name == word
     assert stage_panels.stage_steps(state, (), public)[2].name == word
     assert agent_panels.is_under_way(application) is (status in ("queued", "running"))
     assert (agent_panels.stopped_run(application) is not None) is (

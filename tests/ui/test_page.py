@@ -198,7 +198,7 @@ def test_narrow_dark_page_fits_its_examples_and_starts_over(narrow, oracle):
     page = narrow
     assert_fits(page)
     page.click("text=Young, first account")
-    page.wait_for_function("document.querySelector('#field-Age input').value === '24'")
+    page.wait_for_function("document.querySelector('#field-Age input').value === '26'")
     page.click("#all-steps")
     step_is_done(page, 5)
     page.wait_for_selector(".js-plotly-plot .bars .point")
