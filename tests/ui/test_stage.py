@@ -283,8 +283,8 @@ def test_an_application_opened_elsewhere_can_be_watched(wide, demo, schema):
         watch = f"#watch={other.client_id}.{other.watch_token}"
         page.goto(f"http://127.0.0.1:{demo.page_port}/{watch}")  # as it is printed
         page.wait_for_selector("text=opened elsewhere. Each party")
-        assert page.is_disabled("#play") and page.is_disabled("#next")
-        page.wait_for_selector('#next[title*="its parties act on their own pages"]')
+        page.wait_for_selector("#play:disabled")
+        page.wait_for_selector('#next:disabled[title*="its parties act on their own pages"]')
         described = page.get_attribute("#next", "aria-describedby")
         assert "its parties act" in page.locator(f"#{described}").text_content()
         page.wait_for_selector(".ts-strip >> text=Join 1/3")
