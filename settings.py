@@ -96,6 +96,17 @@ class Settings(BaseSettings):
         repr=False,
         description="JSON: access tokens of the parties' pages, by party; set by `make demo`.",
     )
+    demonstration_token: SecretStr | None = Field(
+        default=None,
+        min_length=22,
+        description="Token of the calls by which the stage plays an example on a party's page; "
+        "without it, the agent has no such calls. Set by `make demo`.",
+    )
+    demonstration_tokens: dict[str, SecretStr] = Field(
+        default={},
+        repr=False,
+        description="JSON: these tokens of all parties, for the stage; set by `make demo`.",
+    )
     compliance_token: SecretStr | None = Field(
         default=None,
         min_length=22,

@@ -23,4 +23,4 @@ group = base64.urlsafe_b64encode(secrets.token_bytes(16)).rstrip(b"=").decode()
 for party, code in opened["join_codes"].items():
     print(f"{party}: {opened['client_id']}.{code}.{group}")
 page = os.environ.get("TRISEAL_PAGE_PORT", "7860")
-print(f"watch: http://127.0.0.1:{page}/?watch={opened['client_id']}.{opened['watch_token']}")
+print(f"watch: http://127.0.0.1:{page}/#watch={opened['client_id']}.{opened['watch_token']}")

@@ -110,5 +110,5 @@ def test_guide_commands_decide_and_explain(server, schema, levelled_deployment, 
         for other in set(schema.party_names) - {own}:
             known = "not pinned: " if other == "applicant" else "pinned, key "
             assert f": {schema.party(other).label}: {known}" in text
-    client_id, token = said["watch"].partition("?watch=")[2].split(".")
+    client_id, token = said["watch"].partition("#watch=")[2].split(".")
     assert len(server.traffic(client_id, token).items) > 20

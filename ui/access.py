@@ -51,3 +51,8 @@ class PageAccess:
 def link(address: str, token: str, more: Mapping[str, str] | None = None) -> str:
     """Return the address with the token and the parameters in `more` as its query."""
     return f"{address.rstrip('/')}/?{urlencode({PARAMETER: token, **(more or {})})}"
+
+
+def bearer_fits(header: str, token: str) -> bool:
+    """Return True if the value of an `Authorization` header is that of the bearer `token`."""
+    return secrets.compare_digest(header.encode(), f"Bearer {token}".encode())

@@ -125,6 +125,7 @@ def run(settings: Settings, stop: threading.Event) -> None:
     place = page_place(settings)
     trust = {} if settings.trust else make_and_pin(ROOT / settings.party_data, list(agents))
     tokens = {name: secrets.token_urlsafe(32) for name in agents}
+    played = {name: secrets.token_urlsafe(32) for name in agents}
     known = settings.compliance_token
     compliance = secrets.token_urlsafe(32) if known is None else known.get_secret_value()
     consent = {kind: secrets.token_urlsafe(32) for kind in demo_consent.NAMES}
@@ -153,11 +154,13 @@ def run(settings: Settings, stop: threading.Event) -> None:
             if name in trust:
                 words += ["--trust", str(trust[name])]
             own = {"server_url": server_url, "page_token": tokens[name], **trusted}
+            own["demonstration_token"] = played[name]
             children.start_page(f"{name.replace('_', ' ')}'s agent", words, own)
         own = {
             "server_url": server_url,
             "page_token": place.access.token,
             "agent_tokens": json.dumps(tokens),
+            "demonstration_tokens": json.dumps(played),
             "compliance_token": compliance,
             "consent_tokens": json.dumps(consent),
             **trusted,

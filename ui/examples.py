@@ -1,5 +1,9 @@
 """Example applicants: those of a file that fit the schema, or else ones made from its first values.
 
+Each example of the file states its outcome under one model, in which all engines agree on the
+decision, its explanation and its reasons (tests/test_deployment_files.py). With any other model no
+outcome is stated.
+
 A drafted schema has medians and most frequent values as first values (training/draft), so that
 these applicants are typical ones.
 """
@@ -9,7 +13,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import BaseModel, ValidationError
 
 from features.encoding import ColumnCode, Layout
 from features.schema import Party, Schema, number_text
@@ -19,25 +23,48 @@ EXAMPLES = Path(__file__).with_name("examples.json")
 
 
 class Example(BaseModel):
-    """One applicant: a value for every column of the schema, across all parties."""
+    """One applicant: a value for every column of the schema, across all parties.
+
+    `expect` is the outcome in words, or empty if it is not known.
+    """
 
     label: str
     expect: str = ""
     record: dict[str, Any]
+
+    @property
+    def title(self) -> str:
+        """The label, with the outcome if it is known."""
+        return f"{self.label}: {self.expect}" if self.expect else self.label
 
     def of(self, party: Party) -> dict[str, Any]:
         """Return the part of the record that `party` holds."""
         return {column.name: self.record.get(column.name) for column in party.columns}
 
 
-def load_examples(schema: Schema, path: Path = EXAMPLES) -> list[Example]:
-    """Return the examples in `path` that fit the schema, or three made from it if none does."""
+class ExampleFile(BaseModel):
+    """Examples, with the version of the model for which their outcomes are true."""
+
+    model_version: str
+    examples: list[Example]
+
+
+def load_examples(
+    schema: Schema, model_version: str | None = None, path: Path = EXAMPLES
+) -> list[Example]:
+    """Return the examples in `path` that fit the schema, or three made from it if none does.
+
+    `expect` is empty unless the file states the outcomes of the model `model_version`.
+    """
     layout = Layout(schema)
     try:
-        found = TypeAdapter(list[Example]).validate_json(path.read_bytes())
+        found = ExampleFile.model_validate_json(path.read_bytes())
     except (OSError, ValidationError):
-        found = []
-    return [example for example in found if _fits(example, layout)] or _made(layout)
+        return _made(layout)
+    fitting = [example for example in found.examples if _fits(example, layout)]
+    if model_version != found.model_version:
+        fitting = [example.model_copy(update={"expect": ""}) for example in fitting]
+    return fitting or _made(layout)
 
 
 def _made(layout: Layout) -> list[Example]:

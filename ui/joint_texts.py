@@ -20,7 +20,7 @@ def stage_introduction(public: PublicModel) -> str:
     names = [party.label.lower() for party in schema.parties]
     count = number_word(len(names))
     return f"""
-<header class="ts-head">
+<header class="ts-head ts-head-stage">
   <p class="ts-brand">Triseal</p>
   <h1>{escape(schema.title)}, decided on encrypted data</h1>
   <p class="ts-lead">{count} parties ({escape(join_words(names))}) each know a part of one
@@ -58,6 +58,12 @@ def stage_holds(public: PublicModel) -> str:
             "each its own",
             "never",
             "all of them in the demonstration, in the frames' addresses",
+        ),
+        (
+            "The token of the calls that play an example",
+            "each its own, in the demonstration only",
+            "never",
+            "all of them: with these it has the parties send an example and agree",
         ),
         (
             "Messages between the parties",
@@ -121,6 +127,9 @@ def stage_protection(public: PublicModel) -> str:
         "that the others have not pinned, for example the applicant. Every page says "
         "which parties are pinned. The parties notice if they compare the key's fingerprint over "
         "another channel.",
+        "In this demonstration, against this page: it can have the parties send a shipped example "
+        "and agree to results, which it does not see. Agents outside the demonstration have no "
+        "such calls.",
         "In this demonstration, against the user who runs it: all processes run on one machine "
         "under one user, who could read every folder. In production each party runs its own.",
     ]

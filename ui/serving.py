@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import signal
 import sys
+from collections.abc import Callable
 from types import FrameType
 
 import gradio as gr
 import uvicorn
 from fastapi import FastAPI
+from starlette.types import ASGIApp
 
 from ui.buttons import HEAD as BUTTONS
 from ui.guard import PageGuard
@@ -41,10 +43,18 @@ def app_of(page: gr.Blocks, place: Place, head: str = "") -> FastAPI:
     )
 
 
-def serve_page(page: gr.Blocks, place: Place, head: str = "") -> None:
-    """Serve a page until it receives Ctrl-C or SIGTERM."""
+def serve_page(
+    page: gr.Blocks,
+    place: Place,
+    head: str = "",
+    around: Callable[[ASGIApp], ASGIApp] = lambda app: app,
+) -> None:
+    """Serve a page until it receives Ctrl-C or SIGTERM.
+
+    `around` wraps the guarded page, for calls that have an access control of their own.
+    """
     config = uvicorn.Config(
-        PageGuard(WithoutLinkPreviews(app_of(page, place, head)), place),
+        around(PageGuard(WithoutLinkPreviews(app_of(page, place, head)), place)),
         http="httptools",
         host=place.host,
         port=place.port,

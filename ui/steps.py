@@ -69,6 +69,13 @@ class Step:
         return f"{self.name} {self.count}/{self.due}" if self.due > 1 else self.name
 
 
+def key_step(joined: int, parties: int, made: bool) -> Step:
+    """Return the first step: the parties join, then make the joint key."""
+    if made or joined >= parties:
+        return Step("Key", int(made))
+    return Step("Join", joined, parties)
+
+
 def run_step(name: str, state: ApplicationState | None, program: str, done: bool) -> Step:
     """Return a program's step; while its run is queued or running, the name is that status."""
     found = None if state is None else state.run_of(program)

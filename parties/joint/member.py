@@ -402,9 +402,14 @@ class JointMember:
         return len(self.own.protocol.secret)
 
     @property
+    def public_key(self) -> bytes:
+        """The joint public key; empty before it is made."""
+        return self.own.protocol.public_key if self.keys_ready else b""
+
+    @property
     def public_key_bytes(self) -> int:
         """Size of the public key; 0 before it is made."""
-        return len(self.own.protocol.public_key) if self.keys_ready else 0
+        return len(self.public_key)
 
     @property
     def awaits(self) -> tuple[str, ...]:

@@ -9,11 +9,12 @@ from ui.examples import load_examples
 
 def test_examples_are_offered_only_if_they_fit(schema, tmp_path):
     assert load_examples(schema)[0].label == "Long employed, homeowner"
-    made = [e.label for e in load_examples(schema, tmp_path / "none.json")]
+    made = [e.label for e in load_examples(schema, path=tmp_path / "none.json")]
     assert made[0] == "Typical applicant"
-    broken = [{"label": "bad", "record": load_examples(schema)[0].record | {"Age": 7}}]
-    (tmp_path / "bad.json").write_text(json.dumps(broken))
-    assert [e.label for e in load_examples(schema, tmp_path / "bad.json")] == made
+    bad = {"label": "bad", "record": load_examples(schema)[0].record | {"Age": 7}}
+    broken = json.dumps({"model_version": "", "examples": [bad]})
+    (tmp_path / "bad.json").write_text(broken)
+    assert [e.label for e in load_examples(schema, path=tmp_path / "bad.json")] == made
 
 
 def test_an_own_schema_has_examples_made_from_its_first_values():

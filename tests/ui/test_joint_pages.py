@@ -213,20 +213,20 @@ def test_party_page_names_data_of_others_that_it_never_receives(public):
 
 def test_stage_steps_follow_state_and_traffic(public):
     names = public.schema_.party_names
-    assert [s.done for s in stage_panels.stage_steps(None, (), public)] == [False] * 6
+    assert [s.done for s in stage_panels.stage_steps(None, (), public)] == [False] * 4
     filled = [(names[0], PUBLIC_KEY), *((name, ENCRYPTED_INPUTS) for name in names)]
     state = state_of(public, joined=names, filled=filled)
     committed = [item(i, name, "record_commit") for i, name in enumerate(names)]
     some = stage_panels.stage_steps(state, committed[1:], public)
-    assert some[3].count == len(names) - 1 and not some[3].done
+    assert some[1].count == len(names) - 1 and not some[1].done
     parts = [item(i, name, "partial:decide", names[0]) for i, name in enumerate(names)]
     steps = stage_panels.stage_steps(state, committed + parts, public)
-    assert [s.done for s in steps] == [True] * 5 + [False]
+    assert [s.done for s in steps] == [True] * 3 + [False]
     steps = stage_panels.stage_steps(state, parts[1:], public)
-    assert not steps[4].done
+    assert not steps[2].done
     alone = state_of(public, joined=names, filled=filled, readers=names[:1])
     # The only reader does not send its share.
-    assert stage_panels.stage_steps(alone, parts[1:], public)[4].done
+    assert stage_panels.stage_steps(alone, parts[1:], public)[2].done
 
 
 def test_stage_timeline_shows_sender_and_time(public):
@@ -272,12 +272,16 @@ def test_stage_backs_off_from_a_busy_server_and_recovers(public, monkeypatch):
         client = Busy(TooManyRequests("This token has asked 9 times. Wait.", 30))
         stage = Stage(public, client, Settings())
     watched = Watched(ID, "token")
-    _, strip, log = asyncio.run(stage.tick(watched))
-    assert "asked 9 times. Trying again in 30 s." in strip and log == gr.skip()
-    assert asyncio.run(stage.tick(watched))[1:] == [gr.skip(), gr.skip()] and client.asked == 1
-    assert watched.client_id == ID
+    strip, log = stage.outputs.index(stage.strip), stage.outputs.index(stage.log)
+    view = asyncio.run(stage.tick(watched))
+    assert "asked 9 times. Trying again in 30 s." in view[strip] and view[log] == gr.skip()
+    view = asyncio.run(stage.tick(watched))
+    assert view[strip] == gr.skip() and client.asked == 1
+    view = asyncio.run(stage.tick(watched))
+    assert all(part == gr.skip() for part in view[1:])
+    assert not watched.over
     watched.quiet_until, client.error = 0.0, UnknownApplication("It has been erased.")
-    assert "It has been erased." in asyncio.run(stage.tick(watched))[1] and watched.client_id == ""
+    assert "It has been erased." in asyncio.run(stage.tick(watched))[strip] and watched.over
 
 
 class ApplicationAgent:
@@ -294,6 +298,7 @@ class ApplicationAgent:
             "own_identity": b"\xab" * 32,
             "model_fingerprint": public.fingerprint,
             "secret_bytes": 545,
+            "public_key": bytes(range(16)),
             "public_key_bytes": 16000,
             "awaits": (),
             "witnesses": ("Auditor",),
@@ -385,8 +390,8 @@ def test_run_status_is_shown(public, status, word, says):
     application = ApplicationAgent(public, agreed={DECIDE: names})
     application.member.state = state = state_of(public, joined=names, runs={DECIDE: status})
     assert says in agent_panels.decision_panel(application, public)
-    assert agent_panels.agent_steps(application, public)[3].name == word
-    assert stage_panels.stage_steps(state, (), public)[4].name == word
+    assert agent_panels.agent_steps(application, public)[2].name == word
+    assert stage_panels.stage_steps(state, (), public)[2].name == word
     assert agent_panels.is_under_way(application) is (status in ("queued", "running"))
     assert (agent_panels.stopped_run(application) is not None) is (
         status in ("cancelled", "failed")
@@ -397,7 +402,7 @@ def test_non_reader_is_told_so(public):
     application = ApplicationAgent(public, is_reader=False, readers=("second",), answered=[DECIDE])
     panel = agent_panels.decision_panel(application, public)
     assert "Done. Only the second &lt;b&gt; learns the answer." in panel
-    assert agent_panels.agent_steps(application, public)[3].done
+    assert agent_panels.agent_steps(application, public)[2].done
 
 
 def _shown(page, name):

@@ -94,7 +94,7 @@ def test_real_loans_from_a_draft_to_a_notice(deployment, tmp_path, browser):
             frames[party.name].locator(".ts-print").wait_for()
             fill(frames[party.name], party, record)
         for button, done in (
-            ("#send", ".ts-strip li.done:nth-child(3)"),
+            ("#send", ".ts-strip li.done:nth-child(2)"),
             ("#agree-decide", ".ts-word"),
         ):
             for one in frames.values():

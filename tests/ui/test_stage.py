@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
 
+import httpx
 import pytest
 
 from engines.interface import REASONS
@@ -35,10 +36,12 @@ from tests.ui.foreign import (
 from tests.ui.links import opened as opened_link
 from tests.ui.test_page import assert_fits
 from training.opened import opened_values
+from ui.examples import load_examples
 from ui.forms import bin_words
 from ui.waiting import wait_for_page
 from utils.ports import free_port
 
+ID_OF_NONE = "0" * 32
 NUMBERS = ["Num_children", "Household_size", "Total_income", "Age", "Account_age"]
 CHECKS = ["Own_car", "Own_property", "Mobile_phone", "Employed"]
 VARIED = [*NUMBERS, *CHECKS, "Years_employed"]
@@ -93,22 +96,34 @@ class Stage:
         self.asked.append(request.url)
         self.referrers.append(request.headers.get("referer"))
 
+    def show(self, party):
+        """In a narrow window, choose the party whose page is shown."""
+        tab = self.page.locator(f'.ts-tabs input[value="{party}"]')
+        if self.page.locator(".ts-tabs").is_visible() and not tab.is_checked():
+            tab.check(force=True)
+
     def frame(self, party):
+        self.show(party)
         return self.page.frame_locator(f'iframe[data-agent="{party}"]')
 
     def url(self, party):
         return self.page.locator(f'iframe[data-agent="{party}"]').get_attribute("src")
 
-    def open(self, readers=None):
+    def open(self):
+        """Open an application whose results all parties learn."""
+        self.page.get_by_role("button", name="Who learns the results").click()
         for name in self.names:
-            wanted = readers is None or name in readers
             label = self.schema.party(name).label
             for group in ("#readers", "#explanation-readers"):
-                self.page.locator(group).get_by_label(label, exact=True).set_checked(wanted)
+                self.page.locator(group).get_by_label(label, exact=True).check()
         self.page.click("#new")
         for name in self.names:
             self.frame(name).locator(".ts-print").wait_for()
         return self
+
+    def unfold(self, title):
+        """In a narrow window, show the content of a section."""
+        self.page.get_by_label(f"Show: {title}").check(force=True)
 
     def fill(self, oracle, record):
         """Type a record whose other columns have their defaults."""
@@ -136,7 +151,7 @@ class Stage:
         return self
 
     def send(self):
-        return self.press("#send", ".ts-strip li.done:nth-child(3)")
+        return self.press("#send", ".ts-strip li.done:nth-child(2)")
 
     def decide(self):
         return self.press("#agree-decide", ".ts-word")
@@ -170,6 +185,20 @@ class Stage:
         self.page.wait_for_selector(f".ts-strip li.done:nth-child({number})")
 
 
+def assert_refusal_passes(one):
+    """A refusal is shown until its cause has gone."""
+    one.page.get_by_role("button", name="Who learns the results").click()
+    boxes = one.page.locator("#readers input")
+    for box in boxes.all():
+        box.uncheck()
+    one.page.click("#new")
+    told = one.page.locator("text=Choose at least one party that learns the result.")
+    told.wait_for()
+    boxes.first.check()
+    told.wait_for(state="detached")
+    one.page.get_by_role("button", name="Who learns the results").click()
+
+
 @contextmanager
 def opened_stage(context, demo, schema, host, size, scheme):
     """Yield a stage with a new application; before it, the stage loads no party's page."""
@@ -178,6 +207,8 @@ def opened_stage(context, demo, schema, host, size, scheme):
         one.page.wait_for_selector(f".ts-frames >> text=own process, {host}:{port}")
     assert_fits(one.page)
     assert one.page.locator("iframe").count() == 0
+    if size[0] > 720:
+        assert_refusal_passes(one)
     one.open()
     assert all(one.url(party).startswith(f"http://{host}:") for party in one.names)
     yield one
@@ -196,28 +227,37 @@ def narrow(context, demo, schema):
         yield one
 
 
-def assert_as_high_as_its_page(page, name, frame):
-    """Nothing is cut off, and nothing scrolls inside, once the page has told its new height."""
+def assert_as_high_as_its_page(page, name, frame, most):
+    """Nothing is cut off, and nothing scrolls inside, once the page has told its new height.
+
+    In a narrow window a frame is at most `most` high.
+    """
     for _ in range(40):
         box = page.locator(f'iframe[data-agent="{name}"]').bounding_box()
-        end = frame.evaluate("document.getElementById('agent-end').getBoundingClientRect().bottom")
-        if end <= box["height"] <= end + 60:
+        end = frame.evaluate(
+            "document.getElementById('agent-end').getBoundingClientRect().bottom + scrollY"
+        )
+        if min(end, most) <= box["height"] <= min(end, most) + 60:
             return
         page.wait_for_timeout(250)
-    assert end <= box["height"] <= end + 60
+    assert min(end, most) <= box["height"] <= min(end, most) + 60
 
 
 def assert_all_fit(one, beside):
-    """The stage and the parties' pages on it, `beside` each other or one below the other."""
+    """The stage and the parties' pages on it, `beside` each other or one at a time."""
     assert_fits(one.page)
     tops = []
     for name in one.names:
-        box = one.page.locator(f'iframe[data-agent="{name}"]').bounding_box()
-        tops.append(round(box["y"]))
+        one.show(name)
+        shown = one.page.locator("iframe:visible").evaluate_all("e => e.map(x => x.dataset.agent)")
+        assert shown == (one.names if beside else [name])
+        tops.append(round(one.page.locator(f'iframe[data-agent="{name}"]').bounding_box()["y"]))
         frame = next(f for f in one.page.frames if f.url.startswith(one.url(name).split("?")[0]))
         assert_fits(frame)
-        assert_as_high_as_its_page(one.page, name, frame)
-    assert (max(tops) - min(tops) < 60) is beside
+        assert_as_high_as_its_page(one.page, name, frame, 6000 if beside else 3000)
+        if not beside:
+            assert one.page.evaluate("document.documentElement.scrollHeight") <= 5000
+    assert max(tops) - min(tops) < 60
 
 
 def test_codes_and_tokens_stay_out_of_referrers_and_logs(wide, demo):
@@ -237,7 +277,7 @@ def test_each_page_offers_its_steps_by_name(wide, demo):
     for port in [demo.page_port, *demo.agent_ports(len(wide.names))]:
         answer = wide.page.context.request.get(f"http://127.0.0.1:{port}/gradio_api/info")
         named.append(set(answer.json()["named_endpoints"]))
-    assert "/new_application" in named[0]
+    assert {"/new_application", "/play", "/next_step"} <= named[0]
     for found in named[1:]:
         assert {"/join", "/send", "/agree_decide", "/agree_explain"} <= found
 
@@ -248,9 +288,13 @@ def test_an_application_opened_elsewhere_can_be_watched(wide, demo, schema):
         first = schema.party_names[0]
         client.join(other.client_id, first, other.codes[first].split(".")[1])
         page = wide.page.context.new_page()
-        watch = f"?watch={other.client_id}.{other.watch_token}"
+        watch = f"#watch={other.client_id}.{other.watch_token}"
         page.goto(f"http://127.0.0.1:{demo.page_port}/{watch}")  # as it is printed
-        page.wait_for_selector("text=opened elsewhere")
+        page.wait_for_selector("text=opened elsewhere. Each party")
+        page.wait_for_selector("#play:disabled")
+        page.wait_for_selector('#next:disabled[title*="its parties act on their own pages"]')
+        described = page.get_attribute("#next", "aria-describedby")
+        assert "its parties act" in page.locator(f"#{described}").text_content()
         page.wait_for_selector(".ts-strip >> text=Join 1/3")
         assert page.locator("iframe").count() == 0
         token = client.join(other.client_id, "bank", other.codes["bank"].split(".")[1]).token
@@ -309,14 +353,14 @@ def test_all_steps_from_keys_to_explanation(wide, demo, schema, signs_oracle, tu
     assert key_of["applicant", "Bank"] == f"pinned, key {key_of['bank', 'Own identity']}"
     assert key_of["bank", "Applicant"].startswith("not pinned")
     one.fill(signs_oracle, record).send()
-    one.strip_done(4)
+    one.strip_done(2)
     one.decide()
     for name in one.names:
         assert one.text(name, ".ts-word") == "Denied"
         assert "without a score" in one.text(name, ".ts-decision")
         assert not any(character.isdigit() for character in one.text(name, ".ts-decision"))
     one.press("#agree-explain", ".js-plotly-plot .bars .point")
-    one.strip_done(6)
+    one.strip_done(4)
     owner = schema.explained_party
     explanation = signs_oracle.explanation(record)
     assert one.text(owner, ".ts-says") == explanation.text
@@ -326,7 +370,7 @@ def test_all_steps_from_keys_to_explanation(wide, demo, schema, signs_oracle, tu
         marks = one.frame(name).locator(".js-plotly-plot .xaxislayer-above").text_content()
         assert ("now" in marks) is (name == owner)
     one.press("#agree-reasons", ".ts-reasons li, .ts-says:has-text('learns the reasons')")
-    one.strip_done(7)
+    one.strip_done(5)
     model = LevelledServer(signs_oracle.deployment).public
     levels = opened_values(model, REASONS, signs_oracle.points(record))
     principal = [reason.text for reason in principal_reasons(schema, levels)]
@@ -345,6 +389,15 @@ def test_all_steps_from_keys_to_explanation(wide, demo, schema, signs_oracle, tu
     assert "its encrypted mask of the score" in log and "the masked scores" in log
     assert "has computed the explanation's signs" in log
     assert "has signed the decision" in log and "has signed the explanation" in log
+    scrolled = "e => e.scrollTop + e.clientHeight >= e.scrollHeight - 2"
+    assert one.page.eval_on_selector(".ts-log", scrolled)  # at the newest message
+    times = one.page.locator(".ts-figures").first
+    times.locator("tr:has-text('Reasons') td[data-who='Witness Auditor']:has-text(' ms')").wait_for(
+        timeout=20_000
+    )
+    assert all("s" in cell for cell in times.locator("td[data-who='Server']").all_inner_texts())
+    keys = {one.text(name, ".ts-facts div:has-text('first bytes') dd") for name in one.names}
+    assert len(keys) == 1 and len(keys.pop().replace(" ", "")) == 32
     card = one.page.locator('[data-witness="Auditor"]', has_text=": signed")
     card.filter(has_text="the levels of the reasons of").wait_for()
     with one.page.expect_download() as download:
@@ -378,8 +431,38 @@ def test_steps_out_of_order_name_missing_steps(narrow):
     one.frame(one.names[1]).locator(".ts-strip >> text=Send 2/3").wait_for()
     told = one.why_not(one.names[1], "#agree-decide")
     assert told == "Waiting for the applicant to encrypt its record."
-    one.press("#send", ".ts-strip li.done:nth-child(3)", parties=[first])
+    assert one.page.inner_text("#next") == "Next: encrypt and send"
+    assert one.page.locator("#example input").first.is_disabled()  # some records are fixed
+    one.page.click("#next")  # for the party that has not sent
+    one.frame(first).locator(".ts-strip li.done:nth-child(2)").wait_for()
+    filled = one.frame(first).locator("#field-Age input")
+    wanted = str(load_examples(one.schema)[0].record["Age"])
+    for _ in range(100):
+        if filled.input_value() == wanted:
+            break
+        one.page.wait_for_timeout(100)
+    assert filled.input_value() == wanted
     assert "The decision is opened first" in one.why_not(first, "#agree-explain")
+
+
+def test_reload_keeps_the_application_and_a_new_one_has_to_be_confirmed(narrow):
+    one, page = narrow, narrow.page
+    name = one.names[1]
+    before, fragment = one.text(name, ".ts-print code"), urlsplit(page.url).fragment
+    token = fragment.removeprefix("watch=").split(".")[1]
+    page.reload()
+    one.frame(name).locator(".ts-print").wait_for()
+    assert one.text(name, ".ts-print code") == before and urlsplit(page.url).fragment == fragment
+    one.strip_done(2)
+    assert len(token) > 20 and not [url for url in one.asked if token in url.partition("#")[0]]
+    page.click("#new")
+    page.locator("#asks >> text=An application is under way").wait_for()
+    page.click("#stay")
+    page.locator("#asks").wait_for(state="hidden")
+    assert urlsplit(page.url).fragment == fragment
+    for title in ("What has travelled", "Other pages"):
+        one.unfold(title)
+    page.locator(".ts-log").wait_for()
 
 
 def test_stage_leads_to_the_compliance_page(narrow, demo):
@@ -416,7 +499,7 @@ def test_stage_leads_to_the_pages_about_consent(narrow, demo, kind, name):
 def test_demo_refuses_requests_without_access(narrow, context, demo):
     """All parties have sent their records, none has agreed."""
     one = narrow
-    one.strip_done(4)  # the stage, which reads the log from the server, has it too
+    one.strip_done(2)  # the stage, which reads the log from the server, has it too
     before = one.page.inner_text(".ts-log")
     near = attack(context, f"http://[::1]:{free_port()}")
     for port in [demo.page_port, *demo.agent_ports(len(one.names))]:
@@ -434,6 +517,14 @@ def test_demo_refuses_requests_without_access(narrow, context, demo):
         assert fetch(stranger, path)[0] == 421
     assert fetch(stranger, "/applications", "POST", "{}")[0] == 421
     assert submit(context, f"http://[::1]:{demo.server_port}/applications") == 403
+    step = {"client_id": ID_OF_NONE, "step": "decide"}
+    for port in demo.agent_ports(len(one.names)):
+        url = f"http://[::1]:{port}/demonstration"
+        assert fetch(near, "", "POST", json.dumps(step), base=url)[0] == 0
+        wrong = {"Authorization": "Bearer of somebody else"}
+        for headers in ({}, wrong):
+            answer = httpx.post(url, json=step, headers=headers, trust_env=False)
+            assert answer.status_code == 401
     for page in (near, stranger):
         page.close()
     for name in one.names:  # no party has agreed meanwhile
@@ -468,6 +559,29 @@ def test_unsent_change_blocks_agreement_and_run_can_be_cancelled(narrow, demo):
     assert log.count("requests the decision\n") == 2
     assert "cancelled computing the decision" in log
     assert "The record is sent, and fixed" in one.why_not("bank", "#send")
+
+
+def test_the_stage_plays_an_application_to_its_end(narrow, signs_oracle):
+    """The rest of it: after the decision, which its parties have agreed to."""
+    one, schema = narrow, narrow.schema
+    record = signs_oracle.default()
+    for party in schema.parties:
+        if party.name == one.names[0]:
+            record |= load_examples(schema)[0].of(party)
+    assert one.page.inner_text("#play") == "Play on"
+    one.page.click("#play")
+    one.page.wait_for_selector("#next:disabled[title*='pause it']")
+    one.page.wait_for_selector(".ts-sticky >> text=Finished.")
+    explanation = signs_oracle.explanation(record)
+    owner = schema.explained_party
+    one.frame(owner).locator(".js-plotly-plot .bars .point").first.wait_for()
+    assert one.text(owner, ".ts-says") == explanation.text
+    denied = signs_oracle.score(record) < 0
+    assert (one.frame(one.names[0]).locator(".ts-reasons li").count() > 0) is denied
+    one.page.wait_for_selector("#play >> text=Play again")
+    assert one.page.locator("#example input").first.is_enabled()
+    for title in ("What has travelled", "Other pages"):
+        one.page.get_by_label(f"Show: {title}").uncheck(force=True)
     assert_all_fit(one, beside=False)
 
 

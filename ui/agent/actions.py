@@ -171,14 +171,9 @@ class AgentActions:
         except TrisealError as error:
             application = None
             self._refuse(shown, "join", error)
-        record = None
         if application is not None:
             shown.client_id = application.member.client_id
-            record = application.member.record if application.member.has_sent else None
-        values = [gr.skip() for _ in self.party.columns]
-        if record is not None:
-            values = shown.sent = shown_record(self.party, record)
-        return [*self.view(shown), *values]
+        return [*self.view(shown), *self._fields(shown, application)]
 
     def join(self, shown: PageApplication, code: str) -> View:
         """Join the application of a pasted join code."""
@@ -211,12 +206,15 @@ class AgentActions:
         return self.view(shown)
 
     async def tick(self, shown: PageApplication) -> View:
-        """Wait for a change of the application, at most `WAIT_SECONDS`; return what changed."""
+        """Wait for a change of the application, at most `WAIT_SECONDS`; return what changed.
+
+        The fields' values follow the view.
+        """
         application = self._application(shown)
         if application is not None:
             application.look()
         if not await wait_for(lambda: self._news(shown)):
-            return self.nothing(shown)
+            return [*self.nothing(shown), *(gr.skip() for _ in self.party.columns)]
         return await to_thread.run_sync(self._again, shown)
 
     def _news(self, shown: PageApplication) -> bool:
@@ -231,7 +229,17 @@ class AgentActions:
         view = self.view(shown)
         # Render once more after a change: the result of a click may arrive after a newer view.
         shown.settled = not changed
-        return view
+        return [*view, *self._fields(shown, application)]
+
+    def _fields(self, shown: PageApplication, application: ApplicationAgent | None) -> list[Any]:
+        """Return the record if it was not sent from this page, else values that change nothing."""
+        record = None
+        if not shown.sent and application is not None and application.member.has_sent:
+            record = application.member.record
+        if record is None:
+            return [gr.skip() for _ in self.party.columns]
+        shown.sent = shown_record(self.party, record)
+        return shown.sent
 
     def send(self, shown: PageApplication, *values: Any) -> View:
         """Encrypt this party's record and send it."""

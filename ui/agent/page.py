@@ -40,17 +40,23 @@ _html = partial(html, min_width=250)
 _button = partial(step_button, min_width=200)
 
 HEAD = """<script>
-// In a frame of the stage, the page reports its height to the stage, and nothing else.
+// In a frame of the stage, the page reports its height and the place of its current step to the
+// stage, and nothing else.
 if (parent !== window) {
-  let told = 0;
+  let told = 0, toldStep = 0;
   setInterval(() => {
     const end = document.getElementById("agent-end");
     if (!end) return;
     end.closest(".gradio-container").classList.add("ts-framed");
     const height = Math.ceil(end.getBoundingClientRect().bottom + scrollY) + 12;
-    if (Math.abs(height - told) > 1) {
+    const done = document.querySelectorAll(".ts-strip li.done").length;
+    const steps = document.querySelectorAll(".ts-section");
+    const current = steps[Math.min(done, steps.length - 1)];
+    const step = current ? Math.ceil(current.getBoundingClientRect().top + scrollY) : 0;
+    if (Math.abs(height - told) > 1 || Math.abs(step - toldStep) > 1) {
       told = height;
-      parent.postMessage({trisealHeight: height}, "*");
+      toldStep = step;
+      parent.postMessage({trisealHeight: height, trisealStep: step}, "*");
     }
   }, 250);
 }
@@ -232,7 +238,13 @@ class _AgentPage:
             self._download(button, do.save(kind), f"save_{kind}")
         self._wire_list()
         self._on(
-            self.timer.tick, do.tick, [self.state], "tick", mode="once", limit=CONCURRENT_TICKS
+            self.timer.tick,
+            do.tick,
+            [self.state],
+            "tick",
+            self.fields,
+            mode="once",
+            limit=CONCURRENT_TICKS,
         )
         gr.on(
             [component.change for component in self.fields],

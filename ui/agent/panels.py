@@ -21,12 +21,14 @@ from ui.error_words import (
     words_html,
 )
 from ui.state import PageState
-from ui.steps import PROGRAM_WORDS, Step, run_step
+from ui.steps import PROGRAM_WORDS, Step, key_step, run_step
 from ui.texts import COMPARE_MODELS
-from ui.units import escape, facts_html, join_words, show_bytes, show_seconds
+from ui.units import escape, facts_html, join_words, show_bytes, show_hex, show_seconds
 
 LOOK_DIGITS = 64
 """Hexadecimal digits of a ciphertext that are shown; space in a frame is limited."""
+FIRST_BYTES = 16
+"""Bytes of the public key that are shown: the same on the pages of all parties."""
 NO_APPLICATION = "No application yet. Enter a join code to begin."
 ANY_PARTY = "Any party can ask the server to try again."
 STALE = "ts-stale"
@@ -51,8 +53,7 @@ def agent_steps(application: ApplicationAgent | None, public: PublicModel) -> li
     parties = len(public.schema_.parties)
     if application is None:
         return [
-            Step("Join", 0, parties),
-            Step("Key", 0),
+            key_step(0, parties, False),
             Step("Send", 0, parties),
             Step("Decide", 0),
             Step("Explain", 0),
@@ -61,8 +62,7 @@ def agent_steps(application: ApplicationAgent | None, public: PublicModel) -> li
     member = application.member
     joined = len(member.state.joined) if member.state else 0
     return [
-        Step("Join", joined, parties),
-        Step("Key", int(member.keys_ready)),
+        key_step(joined, parties, member.keys_ready),
         Step("Send", len(member.sent_by), parties),
         run_step("Decide", member.state, DECIDE, is_over(application, DECIDE)),
         run_step("Explain", member.state, EXPLAIN, is_over(application, EXPLAIN)),
@@ -142,6 +142,7 @@ def key_panel(application: ApplicationAgent | None, public: PublicModel) -> str:
         else ("Own part", "erased; nothing more can be opened"),
         ("Public key", show_bytes(member.public_key_bytes)),
         ("Messages for the key", _exchanged(application, KEY_STEPS)),
+        ("Its first bytes", show_hex(member.public_key[:FIRST_BYTES].hex())),
     ]
     return (
         f'<p class="ts-print"><span>Fingerprint</span><code>{escape(member.fingerprint)}</code></p>'

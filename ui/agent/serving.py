@@ -20,6 +20,7 @@ def open_pages() -> Iterator[Callable[[Agent, Settings, int], None]]:
     """
     with gradio_environment():
         with without_collections():
+            from ui.agent.demonstration import DemonstrationCalls
             from ui.agent.page import HEAD, build_agent_page
             from ui.serving import serve_page
 
@@ -27,6 +28,11 @@ def open_pages() -> Iterator[Callable[[Agent, Settings, int], None]]:
             page = build_agent_page(agent)
             place = agent_place(settings, agent.party.name, agent.party.label, port)
             print(f"The {agent.party.label}'s page is at {said_address(place)}", flush=True)
-            serve_page(page, place, HEAD)
+            token = settings.demonstration_token
+            if token is None:
+                serve_page(page, place, HEAD)
+                return
+            secret = token.get_secret_value()
+            serve_page(page, place, HEAD, lambda a: DemonstrationCalls(a, agent, place, secret))
 
         yield serve

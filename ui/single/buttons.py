@@ -111,7 +111,7 @@ def _not_after_decision(state: PageState, public: PublicModel) -> str:
     if state.keys is None:
         return KEYS_FIRST
     if state.decision is None:
-        return "Open the decision first (step 4)."
+        return "Open the decision first (step 3)."
     return _not_to_run(state, public) if _pending(state, public) else ""
 
 

@@ -18,7 +18,7 @@ from ui import panels, texts
 from ui.benchmark import comparison
 from ui.blocks import cancel_button, fill_by, html, section, step_button
 from ui.buttons import WORKS, ends_work, notes, start_as
-from ui.examples import Example, load_examples
+from ui.examples import load_examples
 from ui.forms import build_field, default_record, shown_record
 from ui.reasons import AGAINST, has_reasons
 from ui.single import buttons as single_buttons
@@ -43,7 +43,7 @@ class _Page:
         self.public = public
         self.parties = public.schema_.parties
         self.actions = Actions(public)
-        self.examples = load_examples(public.schema_)
+        self.examples = load_examples(public.schema_, public.model_version)
         self.fields: list[Component] = []
         self.send_buttons: list[gr.Button] = []
         self.party_panels: list[gr.HTML] = []
@@ -64,8 +64,7 @@ class _Page:
         )
         with gr.Row(elem_classes="ts-bar"):
             self.example_buttons = [
-                gr.Button(_example_label(example), size="sm", min_width=200)
-                for example in self.examples
+                gr.Button(example.title, size="sm", min_width=200) for example in self.examples
             ]
             self.all_button = gr.Button(
                 "Do all steps",
@@ -116,22 +115,15 @@ class _Page:
             html(
                 panels.heading(
                     3,
-                    "Run on the server",
-                    "The server evaluates the model on the ciphertexts, in a separate process.",
+                    "The decision",
+                    "The server evaluates the model on the ciphertexts, in a separate process. The "
+                    "encrypted result comes back; only the parties can open it.",
                 )
             )
             with gr.Row(elem_classes="ts-doing"):
                 self.run_button = step_button("Run the model", single_buttons.RUN)
                 self.cancel_run_button = cancel_button("cancel-run")
                 self.run = html(panels.run_panel(start, public), "ts-panel")
-        with section():
-            html(
-                panels.heading(
-                    4,
-                    "Open the decision",
-                    "The encrypted result comes back; only the parties can open it.",
-                )
-            )
             with gr.Row(elem_classes="ts-doing"):
                 self.open_button = step_button("Open the decision", single_buttons.OPEN)
                 self.decision = html(panels.decision_panel(start, public), "ts-panel")
@@ -139,7 +131,7 @@ class _Page:
             phrase = public.schema_.explanation.phrase.removeprefix("of ")
             html(
                 panels.heading(
-                    5,
+                    4,
                     "Explain the decision",
                     f"The server scores the same record once for every range of {phrase}: which "
                     "range would likely change the decision, all else being equal?",
@@ -154,7 +146,7 @@ class _Page:
             )
 
         with section(has_reasons(public)):
-            html(panels.heading(6, "State the reasons", AGAINST))
+            html(panels.heading(5, "State the reasons", AGAINST))
             with gr.Row(elem_classes="ts-doing"):
                 self.reasons_button = step_button("State the reasons", single_buttons.REASONS)
                 self.cancel_reasons_button = cancel_button("cancel-reasons")
@@ -313,7 +305,3 @@ class _Page:
             for example in self.examples
         ]
         fill_by(self.example_buttons, filled, self.fields)
-
-
-def _example_label(example: Example) -> str:
-    return f"{example.label}: {example.expect}" if example.expect else example.label

@@ -26,8 +26,10 @@ BEFORE = (
 )
 
 
-def run_beside(deployment: Path) -> dict[str, Any]:
+def run_beside(deployment: Path, example: int = 0) -> dict[str, Any]:
     """Run ui/stage/side_by_side.py in a separate process and return its result.
+
+    `example` is the index of an example applicant.
 
     Raises EvaluationFailed with the process's error message if it fails, and EngineUnavailable if
     Concrete is not installed.
@@ -35,7 +37,7 @@ def run_beside(deployment: Path) -> dict[str, Any]:
     command = [interpreter_of("concrete"), "-W", "ignore", "-m", "ui.stage.side_by_side", "--json"]
     try:
         ended = subprocess.run(  # noqa: S603 - our own module, no shell
-            [*command, "--deployment", str(deployment)],
+            [*command, "--deployment", str(deployment), "--example", str(example)],
             cwd=ROOT,
             capture_output=True,
             text=True,

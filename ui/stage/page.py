@@ -1,23 +1,26 @@
 """The stage: the parties' own pages side by side, and the log of all messages between them.
 
 It opens an application and passes each party its join code in the address of its frame; before
-that, no party's page is loaded. From then on it holds the application's watch token and, if
-`agent_tokens` are set, the tokens that open the parties' pages. The forms, keys and results in the
-frames belong to the parties' own processes, which browsers isolate from this page.
+that, no party's page is loaded. From then on it holds the application's watch token, which is also
+in the fragment of the page's own address, and, if `agent_tokens` are set, the tokens that open the
+parties' pages. With `demonstration_tokens` it can play an example: it has the parties' agents send
+their parts of it and agree. The forms, keys and results in the frames belong to the parties' own
+processes, which browsers isolate from this page.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import gradio as gr
 from anyio import to_thread
 
-from engines.interface import PublicModel
+from contract.http import ApplicationState, TrafficItem
+from engines.interface import REASONS, PublicModel
 from parties.client import ServerClient
 from parties.joint.codes import open_joint
 from parties.retrying import may_pass, waiting_words
@@ -25,52 +28,69 @@ from settings import Settings
 from ui import joint_texts
 from ui.benchmark import comparison
 from ui.blocks import html, section
+from ui.examples import load_examples
 from ui.panels import heading
 from ui.places import agent_addresses, compliance_link, consent_links, page_place
 from ui.reasons import has_reasons
 from ui.single.actions import shown_at_once
 from ui.stage import beside
 from ui.stage import panels as stage_panels
-from ui.stage.witness import witness_card, witness_note
+from ui.stage.agents import Agents
+from ui.stage.controls import UNDER_WAY, Control, controls_of
+from ui.stage.figures import BEFORE, NEAR_THE_LINE, figures
+from ui.stage.opened import OpenedApplications, OpenedHere
+from ui.stage.playing import FINISHED, Due, Play, due
+from ui.stage.scripts import ADDRESS, FRAGMENT, HEAD
+from ui.stage.witness import witness_card, witness_note, witness_status
 from ui.steps import show_steps
 from ui.ticks import CONCURRENT_TICKS, TICK_SECONDS, WAIT_SECONDS
 from ui.units import escape
-from utils.errors import ApplicationError, InvalidRequest, ServerBusy, TrisealError
+from utils.errors import ApplicationError, ServerBusy, TrisealError
 
-HEAD = """<script>
-// Each frame takes the height that the page in it reports; other senders are ignored.
-addEventListener("message", (event) => {
-  const height = event.data && event.data.trisealHeight;
-  if (!Number.isFinite(height)) return;
-  for (const frame of document.querySelectorAll("iframe[data-agent]")) {
-    if (frame.contentWindow === event.source && new URL(frame.src).origin === event.origin) {
-      frame.style.height = Math.min(Math.max(Math.ceil(height), 300), 6000) + "px";
-    }
-  }
-});
-</script>"""
+__all__ = ["HEAD", "build_stage"]
 
 View = list[Any]
-NOTHING: View = [gr.skip(), gr.skip()]
 WITNESS_SECONDS = 3.0
 """Interval at which the card of the witnesses is updated."""
 POLL_SECONDS = 0.6
 """Interval at which a tick reads the application from the server."""
+WATCH = "#watch="
+CONTROLS = ("strip", "play", "next", "new", "why_not", "asks", "example")
+"""Parts that are sent once more after a change."""
 
 
 @dataclass
 class Watched:
     """The state of one browser session: an application's id and its watch token.
 
-    `turn` alternates with each new set of frames; see `stage_panels.frames`.
+    `turn` alternates with each new set of frames; see `stage_panels.frames`. `shown` has the parts
+    of the page as they were sent last; unless `settled`, the controls are sent once more. `asks` is
+    True while the page asks whether to let go of the application, and `refused` is why the last
+    button did nothing.
     """
 
     client_id: str = ""
     token: str = ""
-    strip: str = ""
-    shown: tuple[str, Any] = ("", "")
-    quiet_until: float = 0.0
     turn: bool = False
+    over: bool = False
+    step: Due = field(default_factory=lambda: Due(""))
+    asks: bool = False
+    refused: str = ""
+    strip: str = ""
+    shown: dict[str, Any] = field(default_factory=dict)
+    settled: bool = True
+    quiet_until: float = 0.0
+
+    @property
+    def fragment(self) -> str:
+        """The fragment of the page's address that leads back to the application."""
+        return f"{WATCH}{self.client_id}.{self.token}" if self.token else ""
+
+    @property
+    def under_way(self) -> bool:
+        """True if the application has neither ended nor been explained."""
+        done = self.over or self.step.step in (REASONS, FINISHED)
+        return bool(self.token) and not done
 
 
 def build_stage(public: PublicModel, client: ServerClient, settings: Settings) -> gr.Blocks:
@@ -87,55 +107,91 @@ class Stage:
         self.public, self.client, self.settings = public, client, settings
         self.hosts = page_place(settings).hosts
         self.first = agent_addresses(settings, public.schema_.party_names)
+        self.agents = Agents(settings, public.schema_.party_names)
+        self.opened = OpenedApplications(self._play_of)
+        self.examples = load_examples(public.schema_, public.model_version)
+        self._status: Mapping[str, Any] = {}
         self.state = gr.State(Watched())
         self.timer = gr.Timer(TICK_SECONDS)
         html(joint_texts.stage_introduction(public))
         self._opening()
         steps = stage_panels.stage_steps(None, (), public)
-        self.strip = html(show_steps(steps), "ts-sticky")
+        self.strip = html(show_steps(steps) + self._first_note(), "ts-sticky")
         self.frames = html(stage_panels.before_frames(public, self.first))
         with section():
+            html(stage_panels.folding_heading("Times and sizes"))
+            self.figures = html(BEFORE, "ts-panel")
+            html(f'<p class="ts-note">{NEAR_THE_LINE}</p>')
+        with section():
+            html(stage_panels.folding_heading("What has travelled"))
+            self.log = html(stage_panels.stage_timeline(None, (), public))
+        with section():
             html(
-                heading(
-                    None, "Witness", "Evaluates every result again, and signs it or refuses to."
+                stage_panels.folding_heading(
+                    "Witness", "Evaluates every result again, and signs it or refuses to."
                 )
             )
             self.witness = html('<p class="ts-empty">Not asked yet.</p>', "ts-panel")
             self.witness_timer = gr.Timer(WITNESS_SECONDS)
-        self._compliance()
-        self._consent()
-        with section():
-            html(heading(None, "Message log"))
-            self.log = html(stage_panels.stage_timeline(None, (), public))
-        with section():
-            html(joint_texts.stage_holds(public))
-        with section():
-            html(heading(None, "What is protected, and what is not"))
-            html(joint_texts.stage_protection(public))
-        with section():
+        self._other_pages()
+        with _folded("Compare with Concrete on the same program"):
             html(
-                heading(
-                    None,
-                    "Compare with Concrete",
-                    "Runs one fictitious applicant on this engine and on Concrete, in a separate "
-                    "process that plays all parties. On Concrete, one party makes the secret key "
-                    "and gives it to the others. Both open scores here, to compare integers.",
-                )
+                '<p class="ts-note">Runs the chosen example on this engine and on Concrete, in a '
+                "separate process that plays all parties. On Concrete, one party makes the secret "
+                "key and gives it to the others. Both engines run the same program here and open "
+                f"its scores, to compare integers. {NEAR_THE_LINE}</p>"
             )
             self.beside_button = gr.Button(
                 "Run on both engines", min_width=230, scale=0, elem_id="beside"
             )
             self.beside = html(beside.BEFORE, "ts-panel")
-        with section():
-            html(heading(None, "How does this compare?"))
+        with _folded("Who holds what"):
+            html(joint_texts.stage_holds(public))
+        with _folded("What is protected, and what is not"):
+            html(joint_texts.stage_protection(public))
+        with _folded("How does this compare?"):
             html(comparison(settings.deployment))
 
     def _opening(self) -> None:
-        parties = self.public.schema_.parties
-        with gr.Row(elem_classes="ts-bar ts-opening"):
-            self.button = gr.Button(
-                "New application", variant="primary", min_width=200, scale=0, elem_id="new"
+        plays = self.agents.complete
+        first = controls_of(Due(""), None, plays, self.public)
+        with section():
+            html(
+                heading(
+                    None,
+                    "Play it through" if plays else "Open an application",
+                    "Choose an applicant and watch every step, or fill in the parties' forms "
+                    "yourself. Every application has its own joint key."
+                    if plays
+                    else "Each party gets a join code for it and opens its own page below.",
+                )
             )
+            self.example = gr.Radio(
+                [(example.title, i) for i, example in enumerate(self.examples)],
+                value=_first_example([example.expect for example in self.examples]),
+                label="Example applicant",
+                elem_id="example",
+                visible=plays,
+                interactive=True,
+            )
+            with gr.Row(elem_classes="ts-bar ts-opening"):
+                self.play = gr.Button(elem_id="play", visible=plays, **_button(first.play))
+                self.next = gr.Button(elem_id="next", visible=plays, **_button(first.next))
+                self.button = gr.Button(elem_id="new", **_button(first.new))
+            self.why_not = html(first.reasons, "ts-why")
+            with gr.Column(visible=False, elem_id="asks", elem_classes="ts-asks") as self.asks:
+                html(f'<p class="ts-stale" role="alert">{UNDER_WAY}</p>')
+                with gr.Row(elem_classes="ts-bar ts-opening"):
+                    self.leave = gr.Button("Leave it, open a new one", scale=0, elem_id="leave")
+                    self.stay = gr.Button("Keep it", scale=0, elem_id="stay")
+            with _folded("Who learns the results"):
+                self._readers()
+        # The page's address, as JavaScript reads it and sets it.
+        self.address = gr.Textbox(visible="hidden", elem_id="address", label="Address")
+
+    def _readers(self) -> None:
+        parties = self.public.schema_.parties
+        with gr.Row(elem_classes="ts-opening"):
             self.readers = gr.CheckboxGroup(
                 [(party.label, party.name) for party in parties],
                 value=[party.name for party in parties],
@@ -159,42 +215,33 @@ class Stage:
                 min_width=290,
                 visible=has_reasons(self.public),
             )
-        html(
-            '<p class="ts-note">A new application has one join code per party, and the parties\' '
-            "pages open below with it. The parties' processes make their joint key at once. Each "
-            "party then sends its record and agrees to the decision, and to the explanation"
-            f"{' and the reasons' if has_reasons(self.public) else ''}.</p>"
-        )
 
-    def _compliance(self) -> None:
+    def _first_note(self) -> str:
+        if self.agents.complete:
+            text = "Nothing is under way. Press “Play it through” to see all of it."
+        else:
+            text = "Nothing is under way. Press “New application”."
+        return stage_panels.progress_note(text, None, "ts-note")
+
+    def _other_pages(self) -> None:
         self.compliance: gr.HTML | None = None
-        link = compliance_link(self.settings)
-        if link is not None:
-            with section():
-                html(
-                    heading(
-                        None,
-                        "Compliance",
-                        "The operator's view of all requests, decisions and permits in the log. "
-                        "Its page starts after the others, and may take some seconds.",
-                    )
-                )
-                self.compliance = html(stage_panels.opening_link(link))
-
-    def _consent(self) -> None:
         self.consent: gr.HTML | None = None
-        links = consent_links(self.settings)
-        if links:
-            with section():
-                html(
-                    heading(
-                        None,
-                        "Consent",
-                        "A data owner and an institution that asks for the use of the owner's "
-                        "data. Their pages start after the others, and may take some seconds.",
-                    )
+        compliance, consent = compliance_link(self.settings), consent_links(self.settings)
+        if compliance is None and not consent:
+            return
+        with section():
+            html(
+                stage_panels.folding_heading(
+                    "Other pages",
+                    "The operator's view of all requests, decisions and permits in the log; a data "
+                    "owner, and an institution that asks for the use of the owner's data. They "
+                    "start after this page, and may take some seconds.",
                 )
-                self.consent = html(stage_panels.consent_links(links))
+            )
+            if compliance is not None:
+                self.compliance = html(stage_panels.opening_link(compliance))
+            if consent:
+                self.consent = html(stage_panels.consent_links(consent))
 
     def called_consent(self, request: gr.Request) -> str:
         """Return the links to both pages under the name that the browser requested."""
@@ -206,6 +253,24 @@ class Stage:
         called = self.hosts.named(request.headers.get("host", ""))
         return stage_panels.opening_link(compliance_link(self.settings, called) or "")
 
+    def _play_of(self, client_id: str, token: str) -> Play:
+        return Play(self.client, self.agents, self.public, client_id, token)
+
+    def new(
+        self,
+        watched: Watched,
+        readers: list[str],
+        why: list[str],
+        stated: list[str],
+        request: gr.Request,
+    ) -> View:
+        """Open an application, or ask before the page lets go of one that is under way."""
+        watched.refused = ""
+        if watched.under_way:
+            watched.asks = True
+            return self._view(watched)
+        return self.open(watched, readers, why, stated, request)
+
     def open(
         self,
         watched: Watched,
@@ -215,30 +280,109 @@ class Stage:
         request: gr.Request,
     ) -> View:
         """Open an application and show it in the parties' pages."""
+        watched.refused, watched.asks = "", False
         if not readers:
-            raise InvalidRequest("Choose at least one party that learns the result.")
+            watched.refused = "Choose at least one party that learns the result."
+            return self._view(watched)
         explained = [name for name in why if name in readers] or readers
         reasons = [name for name in stated if name in readers] or None  # else as the server says
-        opened = open_joint(
-            self.client, readers, explained, reasons if has_reasons(self.public) else None
-        )
-        watched.client_id, watched.token = opened.client_id, opened.watch_token
-        watched.shown = ("", "")
-        watched.turn = not watched.turn
-        frames = self._frames(self.addresses(request), opened.codes, watched.turn)
-        return [watched, frames, *self._look(watched)]
+        try:
+            opening = open_joint(
+                self.client, readers, explained, reasons if has_reasons(self.public) else None
+            )
+        except TrisealError as error:
+            watched.refused = error.message
+            return self._view(watched)
+        before = self._here(watched)
+        if before is not None:
+            before.play.pause()
+        watched.client_id, watched.token = opening.client_id, opening.watch_token
+        watched.over, watched.step = False, Due("")
+        here = self.opened.add(opening)
+        return self._shown(watched, here, request)
 
-    def arrive(self, watched: Watched, request: gr.Request) -> View:
-        """Return the first view; the address may name an application to watch."""
-        client_id, _, token = request.query_params.get("watch", "").partition(".")
-        if client_id and token:
+    def keep(self, watched: Watched) -> View:
+        """Keep the application that is under way."""
+        watched.asks = False
+        return self._view(watched)
+
+    def play_all(
+        self,
+        watched: Watched,
+        example: int,
+        readers: list[str],
+        why: list[str],
+        stated: list[str],
+        request: gr.Request,
+    ) -> View:
+        """Play the example to its end, or pause; opens an application if none is under way."""
+        here = self._here(watched)
+        if here is not None and here.play.running:
+            here.play.pause()
+            return self._view(watched)
+        return self._go_on(watched, example, False, readers, why, stated, request)
+
+    def play_step(
+        self,
+        watched: Watched,
+        example: int,
+        readers: list[str],
+        why: list[str],
+        stated: list[str],
+        request: gr.Request,
+    ) -> View:
+        """Take the next step; opens an application if none is under way."""
+        return self._go_on(watched, example, True, readers, why, stated, request)
+
+    def _go_on(
+        self,
+        watched: Watched,
+        example: int,
+        single: bool,
+        readers: list[str],
+        why: list[str],
+        stated: list[str],
+        request: gr.Request,
+    ) -> View:
+        watched.refused, watched.asks = "", False
+        view: View | None = None
+        if not watched.token or watched.over or watched.step.step == FINISHED:
+            view = self.open(watched, readers, why, stated, request)
+        here = self._here(watched)
+        if here is None or watched.refused:
+            return view or self._view(watched)
+        here.play.start(example, single)
+        later = self._view(watched)
+        return (
+            later
+            if view is None
+            else [b if b != gr.skip() else a for a, b in zip(view, later, strict=True)]
+        )
+
+    def arrive(self, watched: Watched, address: str, request: gr.Request) -> View:
+        """Return the first view; the fragment of the address may name an application."""
+        client_id, _, token = address.removeprefix(WATCH).partition(".")
+        if address.startswith(WATCH) and client_id and token:
             watched.client_id, watched.token = client_id, token
-            return [watched, stage_panels.no_frames(), *self._look(watched)]
+            return self._shown(watched, self._here(watched), request)
         addresses = self.addresses(request)
-        if addresses == self.first:
-            return [watched, gr.skip(), gr.skip(), gr.skip()]
-        before = stage_panels.before_frames(self.public, addresses)
-        return [watched, before, gr.skip(), gr.skip()]
+        before = None
+        if addresses != self.first:
+            before = stage_panels.before_frames(self.public, addresses)
+        return self._view(watched, frames=before)
+
+    def _shown(self, watched: Watched, here: OpenedHere | None, request: gr.Request) -> View:
+        """Return the view of another application, in the parties' pages if it was opened here."""
+        watched.shown.clear()
+        watched.quiet_until = 0.0
+        watched.turn = not watched.turn
+        frames = stage_panels.no_frames()
+        if here is not None:
+            frames = self._frames(self.addresses(request), here.codes, watched.turn)
+        return self._look(watched, frames=frames)
+
+    def _here(self, watched: Watched) -> OpenedHere | None:
+        return self.opened.find(watched.client_id, watched.token) if watched.token else None
 
     def addresses(self, request: gr.Request) -> Mapping[str, str]:
         """Return the addresses at which the requesting browser reaches the parties' pages."""
@@ -251,27 +395,39 @@ class Stage:
         }
         return stage_panels.frames(self.public, addresses, codes, tokens, turn)
 
-    def run_beside(self) -> str:
-        """Run one example on both engines; see ui/stage/side_by_side.py."""
-        return beside.beside_panel(beside.run_beside(self.settings.deployment))
+    def run_beside(self, example: int) -> str:
+        """Run the chosen example on both engines; see ui/stage/side_by_side.py."""
+        return beside.beside_panel(beside.run_beside(self.settings.deployment, example))
 
     def look_at_witness(self) -> str:
         """Return the card of the witnesses, as they are now."""
-        return witness_card(self.client, self.settings)
+        self._status = witness_status(self.settings.witness_port)
+        return witness_card(self.client, self._status)
 
     async def tick(self, watched: Watched) -> View:
         """Wait for a change of the application, at most `WAIT_SECONDS`; return what changed."""
+        if not watched.settled:
+            # The result of a click may have arrived before that of an earlier tick.
+            for name in CONTROLS:
+                watched.shown.pop(name, None)
         view = await to_thread.run_sync(self._look, watched)
+        if not watched.settled:
+            watched.settled = True
+            return view
         end = time.monotonic() + WAIT_SECONDS
-        while view == NOTHING and time.monotonic() < end:
+        while self._is_empty(view) and time.monotonic() < end:
             await asyncio.sleep(POLL_SECONDS)
             view = await to_thread.run_sync(self._look, watched)
-        return [watched, *view]
+        return view
 
-    def _look(self, watched: Watched) -> View:
-        """Return the strip and the message log, skipped if nothing has changed."""
-        if not watched.client_id or time.monotonic() < watched.quiet_until:
-            return NOTHING
+    @staticmethod
+    def _is_empty(view: View) -> bool:
+        return all(part == gr.skip() for part in view[1:])
+
+    def _look(self, watched: Watched, frames: str | None = None) -> View:
+        """Read the application from the server and return the view."""
+        if not watched.token or watched.over or time.monotonic() < watched.quiet_until:
+            return self._view(watched, frames=frames)
         try:
             state = self.client.state(watched.client_id, watched.token)
             traffic = self.client.traffic(watched.client_id, watched.token).items
@@ -281,48 +437,111 @@ class Stage:
                 pause = error.retry_seconds if isinstance(error, ServerBusy) else POLL_SECONDS
                 watched.quiet_until = time.monotonic() + pause
                 text = waiting_words(error, pause)
-            elif isinstance(error, ApplicationError):  # it is over
-                watched.client_id = ""
+            elif isinstance(error, ApplicationError):
+                watched.over = True
             # Keep the last view and add the reason why it is not updated.
-            note = f'<p class="ts-stale" role="status">{escape(text)}</p>'
-            return self._new(watched, watched.strip + note, gr.skip())
-        strip = show_steps(stage_panels.stage_steps(state, traffic, self.public))
-        watched.strip = strip + witness_note(state)
-        log = stage_panels.stage_timeline(state, traffic, self.public)
-        return self._new(watched, watched.strip, log)
+            return self._view(watched, strip=self._stale(watched, text), frames=frames)
+        here = self._here(watched)
+        needless = here is not None and here.play.needless
+        watched.step = due(state, traffic, self.public, needless)
+        watched.strip = self._strip(watched, here, state, traffic)
+        return self._view(
+            watched,
+            frames=frames,
+            strip=watched.strip,
+            log=stage_panels.stage_timeline(state, traffic, self.public),
+            figures=figures(state, traffic, self._status, self.public),
+        )
 
-    def _new(self, watched: Watched, strip: str, log: Any) -> View:
-        if (strip, log) == watched.shown:
-            return NOTHING
-        watched.shown = (strip, log)
-        return [strip, log]
+    def _stale(self, watched: Watched, text: str) -> str:
+        strip = watched.strip or show_steps(stage_panels.stage_steps(None, (), self.public))
+        return f'{strip}<p class="ts-stale" role="status">{escape(text)}</p>'
+
+    def _strip(
+        self,
+        watched: Watched,
+        here: OpenedHere | None,
+        state: ApplicationState,
+        traffic: tuple[TrafficItem, ...],
+    ) -> str:
+        """Return the steps, the progress of the current one, and the witnesses waited for."""
+        strip = show_steps(stage_panels.stage_steps(state, traffic, self.public))
+        if here is not None and here.play.problem:
+            note = stage_panels.progress_note(here.play.problem, None, "ts-stale")
+        else:
+            playing = here is not None and here.play.running
+            note = stage_panels.step_note(watched.step, playing, state, self.public)
+        return strip + note + witness_note(state)
+
+    def _view(self, watched: Watched, **parts: Any) -> View:
+        """Return the state and all parts, those skipped that are as they were sent last."""
+        here = self._here(watched)
+        controls = controls_of(
+            watched.step if watched.token and not watched.over else Due(""),
+            None if here is None else here.play,
+            self.agents.complete and (here is not None or not watched.token or watched.over),
+            self.public,
+        )
+        if watched.refused:
+            now = f'<p class="ts-stale" role="alert">{escape(watched.refused)}</p>'
+        else:
+            now = ""
+        found = {
+            "frames": parts.get("frames"),
+            "strip": parts.get("strip"),
+            "log": parts.get("log"),
+            "figures": parts.get("figures"),
+            "play": _button(controls.play),
+            "next": _button(controls.next),
+            "new": _button(controls.new),
+            "why_not": controls.reasons + now,
+            "asks": {"visible": watched.asks and watched.under_way},
+            "example": {"interactive": controls.chooses, "info": controls.chosen},
+            "address": watched.fragment or None,
+        }
+        return [watched, *(self._changed(watched, name, value) for name, value in found.items())]
+
+    @staticmethod
+    def _changed(watched: Watched, name: str, value: Any) -> Any:
+        if value is None or watched.shown.get(name) == value:
+            return gr.skip()
+        watched.shown[name] = value
+        watched.settled = False
+        return gr.update(**value) if isinstance(value, dict) else value
+
+    def _cleared(self, watched: Watched) -> View:
+        """Withdraw a refusal, because a choice that may have caused it has changed."""
+        watched.refused = ""
+        return self._view(watched)
 
     def wire(self, page: gr.Blocks) -> None:
         """Connect the buttons, the timer and the page load to their handlers."""
-        looked = [self.strip, self.log]
-        self.button.click(
-            shown_at_once(self.open),
-            [self.state, self.readers, self.why, self.stated],
-            [self.state, self.frames, *looked],
-            show_progress="hidden",
-            concurrency_limit=4,
-            api_name="new_application",
+        choices = [self.readers, self.why, self.stated]
+        example = [self.state, self.example, *choices]
+        for button, handler, inputs, name in (
+            (self.button, self.new, [self.state, *choices], "new_application"),
+            (self.leave, self.open, [self.state, *choices], "leave_application"),
+            (self.stay, self.keep, [self.state], "keep_application"),
+            (self.play, self.play_all, example, "play"),
+            (self.next, self.play_step, example, "next_step"),
+        ):
+            self._on(button.click, handler, inputs, name).then(
+                None, [self.address], None, js=ADDRESS, api_name=f"{name}_address",
+                concurrency_limit=8,
+            )  # fmt: skip
+        for choice, name in zip(choices, ("readers", "explained", "reasons"), strict=True):
+            self._on(choice.input, self._cleared, [self.state], f"choose_{name}")
+        self._on(page.load, self.arrive, [self.state, self.address], "arrive", js=FRAGMENT)
+        self._on(
+            self.timer.tick, self.tick, [self.state], "tick", CONCURRENT_TICKS, trigger_mode="once"
         )
         self.beside_button.click(
             shown_at_once(self.run_beside),
-            None,
+            [self.example],
             self.beside,
             show_progress="full",
             concurrency_limit=1,
             api_name="same_on_concrete",
-        )
-        page.load(
-            shown_at_once(self.arrive),
-            [self.state],
-            [self.state, self.frames, *looked],
-            show_progress="hidden",
-            concurrency_limit=4,
-            api_name="arrive",
         )
         for event, name in ((page.load, "witness_first"), (self.witness_timer.tick, "witness")):
             event(
@@ -347,12 +566,52 @@ class Stage:
                     concurrency_limit=4,
                     api_name=name,
                 )
-        self.timer.tick(
-            shown_at_once(self.tick),
-            [self.state],
-            [self.state, *looked],
+
+    @property
+    def outputs(self) -> list[gr.components.Component]:
+        """The components in the order of `_view`."""
+        return [
+            self.state,
+            *(self.frames, self.strip, self.log, self.figures),
+            *(self.play, self.next, self.button, self.why_not, self.asks),
+            *(self.example, self.address),
+        ]
+
+    def _on(
+        self,
+        event: Any,
+        handler: Callable[..., Any],
+        inputs: list[Any],
+        name: str,
+        limit: int = 4,
+        **more: Any,
+    ) -> Any:
+        return event(
+            shown_at_once(handler),
+            inputs,
+            self.outputs,
             show_progress="hidden",
-            trigger_mode="once",
-            concurrency_limit=CONCURRENT_TICKS,
-            api_name="tick",
+            concurrency_limit=limit,
+            api_name=name,
+            **more,
         )
+
+
+def _button(control: Control) -> dict[str, Any]:
+    variant = "primary" if control.primary else "secondary"
+    return {
+        "value": control.label,
+        "variant": variant,
+        "interactive": not control.why_not,
+        "min_width": 250,
+        "scale": 0,
+    }
+
+
+def _folded(title: str) -> gr.Accordion:
+    return gr.Accordion(title, open=False, elem_classes="ts-folded")
+
+
+def _first_example(outcomes: list[str]) -> int:
+    """Return the first example that is denied and may be turned, else the first one."""
+    return next((i for i, words in enumerate(outcomes) if "would likely change" in words), 0)

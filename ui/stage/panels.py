@@ -7,13 +7,14 @@ from datetime import datetime
 from urllib.parse import urlencode
 
 from contract.http import ApplicationState, TrafficItem
-from engines.interface import DECIDE, EXPLAIN, PROGRAMS, PUBLIC_KEY, REASONS, PublicModel
+from engines.interface import DECIDE, EXPLAIN, PUBLIC_KEY, REASONS, PublicModel
 from features.schema import Party
 from parties.joint.messages import RECORD_COMMIT
 from parties.results import ALL, SERVER
 from ui.access import PARAMETER
-from ui.steps import Step, run_step, step_words
-from ui.units import escape, show_bytes, show_seconds
+from ui.stage.playing import FINISHED, NUMBERS, SEND, WAITING, Due, opened
+from ui.steps import PROGRAM_WORDS, Step, key_step, run_step, step_words
+from ui.units import escape, join_words, show_bytes, show_seconds
 
 
 def stage_steps(
@@ -22,32 +23,72 @@ def stage_steps(
     """Return the steps of an application with their progress, as the server reports them."""
     parties = len(public.schema_.parties)
     slots = state.slots if state else ()
-    arrived = [slot.file_name for slot in slots if slot.received_bytes is not None]
+    made = any(slot.file_name == PUBLIC_KEY and slot.received_bytes for slot in slots)
     committed = {entry.sender for entry in traffic if entry.what == RECORD_COMMIT}
-    partials = {
-        program: len({e.sender for e in traffic if e.what == f"partial:{public.final(program)}"})
-        for program in PROGRAMS
-        if program in public.programs
-    }
-    readers = {
-        DECIDE: state.readers if state else (),
-        EXPLAIN: state.explanation_readers if state else (),
-        REASONS: state.reasons_readers if state else (),
-    }
-    # The only reader of a result does not send its decryption share.
-    parts = {p: parties - (len(named) == 1) for p, named in readers.items()}
     return [
-        Step("Open", int(state is not None)),
-        Step("Join", len(state.joined) if state else 0, parties),
-        Step("Key", arrived.count(PUBLIC_KEY)),
+        key_step(len(state.joined) if state else 0, parties, made),
         Step("Send", len(committed), parties),
-        run_step("Decide", state, DECIDE, partials[DECIDE] >= parts[DECIDE]),
         *(
-            run_step(words, state, program, partials[program] >= parts[program])
-            for words, program in (("Explain", EXPLAIN), ("Reasons", REASONS))
-            if program in partials
+            run_step(
+                words,
+                state,
+                program,
+                state is not None and opened(program, state, traffic, public),
+            )
+            for words, program in (("Decide", DECIDE), ("Explain", EXPLAIN), ("Reasons", REASONS))
+            if program in public.programs
         ),
     ]
+
+
+def progress_note(
+    text: str, share: float | None, kind: str = "ts-next", playing: bool = False
+) -> str:
+    """Return the line below the steps, with a bar while a run is under way."""
+    bar = (
+        f'<progress class="ts-bar-run" max="1" value="{share:.2f}" aria-label="share of the run">'
+        "</progress>"
+        if share is not None
+        else ""
+    )
+    played = " data-playing" if playing else ""
+    return f'<p class="{kind}" role="status"{played}>{escape(text)}</p>{bar}'
+
+
+ACTS = {
+    SEND: ("encrypts and sends its record", "encrypt and send their records"),
+    DECIDE: ("agrees to open the decision", "agree to open the decision"),
+    EXPLAIN: ("agrees to open the explanation", "agree to open the explanation"),
+    REASONS: ("agrees to state the reasons", "agree to state the reasons"),
+}
+"""What one party does in a step, and what several do."""
+
+
+def step_note(step: Due, playing: bool, state: ApplicationState, public: PublicModel) -> str:
+    """Return the current step in words, with the share of its run while the server computes."""
+    if step.step == FINISHED:
+        return progress_note("Finished. The results are on the pages of their readers.", None)
+    number = f"Step {NUMBERS[step.step]} of {len(stage_steps(None, (), public))}"
+    if step.parties:
+        labels = [f"the {public.schema_.party(name).label.lower()}" for name in step.parties]
+        due = "" if playing else " To do:"
+        acts = ACTS[step.step][len(labels) > 1]
+        return progress_note(
+            f"{number}.{due} {_upper(join_words(labels), playing)} {acts}.", None, playing=playing
+        )
+    run = state.run_of(step.step)
+    if run is not None and run.under_way:
+        words = {"queued": "waits for a free worker"}.get(
+            run.status, f"{run.progress:.0%} computed"
+        )
+        return progress_note(
+            f"{number}: {PROGRAM_WORDS[step.step]}, {words}.", run.progress, playing=playing
+        )
+    return progress_note(f"{number}. {WAITING[step.step]}", None, playing=playing)
+
+
+def _upper(text: str, begins: bool) -> str:
+    return text[:1].upper() + text[1:] if begins else text
 
 
 def frames(
@@ -92,6 +133,7 @@ def before_frames(public: PublicModel, urls: Mapping[str, str]) -> str:
 def _side_by_side(
     public: PublicModel, urls: Mapping[str, str], content: Callable[[Party], str], tag: str
 ) -> str:
+    """Return the parties' columns; in a narrow window, one at a time, chosen above them."""
     parties = public.schema_.parties
     figures = "".join(
         f'<figure class="ts-frame"><figcaption><b>{escape(party.label)}</b> '
@@ -99,9 +141,17 @@ def _side_by_side(
         f"{content(party)}</figure>"
         for party in parties
     )
+    tabs = "".join(
+        f'<label><input type="radio" name="ts-party" value="{escape(party.name)}"'
+        f"{' checked' if party is parties[0] else ''}><span>{escape(party.label)}</span></label>"
+        for party in parties
+    )
     # A party with many columns is wide enough for several fields side by side.
     widths = " ".join(f"minmax(0, {1.5 if len(p.columns) > 8 else 1}fr)" for p in parties)
-    return f'<{tag} class="ts-frames" style="--ts-widths: {widths}">{figures}</{tag}>'
+    return (
+        f'<{tag} class="ts-frames" style="--ts-widths: {widths}">'
+        f'<fieldset class="ts-tabs"><legend>Party shown</legend>{tabs}</fieldset>{figures}</{tag}>'
+    )
 
 
 def no_frames() -> str:
@@ -112,23 +162,34 @@ def no_frames() -> str:
     )
 
 
+def folding_heading(title: str, text: str = "") -> str:
+    """Return the heading of a section whose content is folded in a narrow window."""
+    words = f"<p>{escape(text)}</p>" if text else ""
+    return (
+        f'<div class="ts-step ts-folds"><div><h2>{escape(title)}</h2>{words}</div>'
+        f'<label><input type="checkbox" aria-label="Show: {escape(title)}"><span></span></label>'
+        "</div>"
+    )
+
+
 def opening_link(link: str) -> str:
     """Return the link to the compliance page, which opens in another tab."""
-    return (
-        f'<p><a class="ts-open" id="compliance" href="{escape(link)}" target="_blank" '
-        'rel="noopener noreferrer" referrerpolicy="no-referrer">Open the compliance page</a></p>'
-    )
+    return f'<p class="ts-opens">{_link("compliance", link, "Open the compliance page")}</p>'
 
 
 def consent_links(links: Mapping[str, str]) -> str:
     """Return the links to the owner's and the institution's page, which open in other tabs."""
     items = " ".join(
-        f'<a class="ts-open" id="consent-{escape(kind)}" href="{escape(link)}" target="_blank" '
-        f'rel="noopener noreferrer" referrerpolicy="no-referrer">Open the {escape(kind)}\'s '
-        "page</a>"
-        for kind, link in links.items()
+        _link(f"consent-{kind}", link, f"Open the {kind}'s page") for kind, link in links.items()
     )
     return f'<p class="ts-opens">{items}</p>'
+
+
+def _link(name: str, link: str, words: str) -> str:
+    return (
+        f'<a class="ts-open ts-other" id="{escape(name)}" href="{escape(link)}" target="_blank" '
+        f'rel="noopener noreferrer" referrerpolicy="no-referrer">{escape(words)}</a>'
+    )
 
 
 def stage_timeline(

@@ -30,6 +30,7 @@ from features.encoding import Bits
 from settings import Settings
 from ui.entry import run_entry
 from ui.examples import load_examples
+from utils.errors import InvalidRequest
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -51,12 +52,13 @@ class Times:
         return found
 
 
-def compare(deployment: Deployment) -> dict[str, Any]:
+def compare(deployment: Deployment, example: int = 0) -> dict[str, Any]:
     """Run both engines and return their times, scores and facts as plain values.
 
-    Raises EngineUnavailable or DeploymentMissing if an engine cannot run here.
+    `example` is the index of the applicant in `load_examples`. Raises InvalidRequest for another
+    number, EngineUnavailable or DeploymentMissing if an engine cannot run here.
     """
-    label, record = _applicant(deployment)
+    label, record = _applicant(deployment, example)
     bits = {
         party.name: deployment.layout.encode_party(
             party.name, {column.name: record[column.name] for column in party.columns}
@@ -153,9 +155,11 @@ def _evaluated(
     }
 
 
-def _applicant(deployment: Deployment) -> tuple[str, dict[str, Any]]:
-    example = load_examples(deployment.schema)[-1]
-    return example.label, example.record
+def _applicant(deployment: Deployment, example: int) -> tuple[str, dict[str, Any]]:
+    examples = load_examples(deployment.schema)
+    if not 0 <= example < len(examples):
+        raise InvalidRequest(f"There are {len(examples)} examples, numbered from 0.")
+    return examples[example].label, examples[example].record
 
 
 def main(words: list[str]) -> int:
@@ -163,10 +167,11 @@ def main(words: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m ui.stage.side_by_side")
     parser.add_argument("--json", action="store_true", help="print one line, for the page")
     parser.add_argument("--deployment", type=Path, help="folder; from the settings by default")
+    parser.add_argument("--example", type=int, default=0, help="index of the example applicant")
     asked = parser.parse_args(words)
 
     def run(settings: Settings) -> None:
-        found = compare(Deployment.load(asked.deployment or settings.deployment))
+        found = compare(Deployment.load(asked.deployment or settings.deployment), asked.example)
         print(json.dumps(found, indent=None if asked.json else 2))
 
     return run_entry(run)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import httpx
@@ -9,7 +10,6 @@ import httpx
 from contract.http import ApplicationState, Witness
 from parties.client import ServerClient
 from parties.joint.witnesses import witness_words
-from settings import Settings
 from ui.steps import PROGRAM_WORDS
 from ui.units import escape
 from utils.errors import TrisealError
@@ -19,14 +19,13 @@ SECONDS = 1.0
 LARGEST_STATUS = 64 * 1024
 
 
-def witness_card(client: ServerClient, settings: Settings) -> str:
+def witness_card(client: ServerClient, status: Mapping[str, Any]) -> str:
     """Return the card, from the server's list and the status of the witness on this machine."""
     try:
         witnesses = client.witnesses().items
     except TrisealError as error:
         return f'<p class="ts-stale" role="status">{escape(error.message)}</p>'
     words = f'<p class="ts-note">{escape(witness_words([w.name for w in witnesses]))}</p>'
-    status = _status(settings.witness_port) if witnesses else {}
     return words + "".join(_facts(witness, status) for witness in witnesses)
 
 
@@ -46,7 +45,7 @@ def witness_note(state: ApplicationState) -> str:
     return "".join(f'<p class="ts-stale" role="status">{escape(text)}</p>' for text in texts)
 
 
-def _facts(witness: Witness, status: dict[str, Any]) -> str:
+def _facts(witness: Witness, status: Mapping[str, Any]) -> str:
     print_ = " ".join(witness.key[i : i + 4] for i in range(0, 20, 4))
     facts = [("Witness", f"{witness.name}, own process"), ("Key", print_)]
     if status.get("key") == witness.key:
@@ -66,7 +65,7 @@ def _facts(witness: Witness, status: dict[str, Any]) -> str:
     return f'<dl class="ts-facts" data-witness="{escape(witness.name)}">{items}</dl>'
 
 
-def _status(port: int) -> dict[str, Any]:
+def witness_status(port: int) -> dict[str, Any]:
     """Return the status of the witness at a port of this machine; empty if none responds."""
     try:
         with httpx.Client(timeout=SECONDS, trust_env=False) as http:

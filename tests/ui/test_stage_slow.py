@@ -1,0 +1,590 @@
+"""The stage and the parties' own pages, as `make demo` starts them, in a real browser.
+
+The demonstration listens on IPv6. The first half of the tests reaches it by an IPv4 address,
+through a relay; the second half by its own address, and attacks it from foreign pages in the same
+browser.
+"""
+
+import json
+import signal
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import parse_qsl, urlsplit
+
+import httpx
+import pytest
+
+from engines.interface import REASONS
+from engines.levelled.server import LevelledServer
+from governance.log.decision_file import DecisionFile
+from model.explanation import Outcome
+from model.reasons import principal_reasons
+from parties.client import ServerClient
+from parties.joint.codes import open_joint
+from tests.parties.running import Oracle, until
+from tests.ui.conftest import chromium_with
+from tests.ui.demos import Demo, alive, relayed_from_ipv4
+from tests.ui.foreign import (
+    CALL,
+    NAMED_BY_STRANGERS,
+    READ,
+    SERVER_READ,
+    attack,
+    fetch,
+    submit,
+)
+from tests.ui.links import opened as opened_link
+from tests.ui.test_page import assert_fits
+from training.opened import opened_values
+from ui.examples import load_examples
+from ui.waiting import wait_for_page
+from utils.ports import free_port
+
+ID_OF_NONE = "0" * 32
+NUMBERS = ["Num_children", "Household_size", "Total_income", "Age", "Account_age"]
+CHECKS = ["Own_car", "Own_property", "Mobile_phone", "Employed"]
+VARIED = [*NUMBERS, *CHECKS, "Years_employed"]
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory, signs_deployment):
+    addresses = {"server_host": "::1", "page_host": "::1"}
+    folder = tmp_path_factory.mktemp("stage")
+    started = Demo(folder, signs_deployment, "levelled", **addresses)
+    try:
+        started.wait_for("Triseal is ready")
+        with relayed_from_ipv4([started.page_port, *started.agent_ports(3)]):
+            yield started
+    finally:
+        started.stop()
+
+
+@pytest.fixture(scope="module")
+def signs_oracle(signs_deployment):
+    return Oracle(signs_deployment, "levelled")
+
+
+@pytest.fixture(scope="module")
+def turned(signs_oracle):
+    """Return a denied record that a longer employment would turn."""
+    return signs_oracle.find(Outcome.TURNED, VARIED)
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with chromium_with(*NAMED_BY_STRANGERS) as started:
+        yield started
+
+
+class Stage:
+    """The stage in a new browser session."""
+
+    def __init__(self, context, demo, schema, host, size, scheme):
+        self.schema, self.names = schema, schema.party_names
+        self.page = context.new_page()
+        self.page.set_viewport_size({"width": size[0], "height": size[1]})
+        self.page.emulate_media(color_scheme=scheme)
+        self.page.set_default_timeout(200_000)
+        self.asked, self.referrers = [], []
+        self.page.on("request", self._note)
+        link = urlsplit(demo.link)
+        self.page.goto(link._replace(netloc=f"{host}:{link.port}").geturl())
+        self.page.wait_for_selector("#new")
+
+    def _note(self, request):
+        self.asked.append(request.url)
+        self.referrers.append(request.headers.get("referer"))
+
+    def show(self, party):
+        """In a narrow window, choose the party whose page is shown."""
+        tab = self.page.locator(f'.ts-tabs input[value="{party}"]')
+        if self.page.locator(".ts-tabs").is_visible() and not tab.is_checked():
+            tab.check(force=True)
+
+    def frame(self, party):
+        self.show(party)
+        return self.page.frame_locator(f'iframe[data-agent="{party}"]')
+
+    def url(self, party):
+        return self.page.locator(f'iframe[data-agent="{party}"]').get_attribute("src")
+
+    def open(self):
+        """Open an application whose results all parties learn."""
+        self.page.get_by_role("button", name="Who learns the results").click()
+        for name in self.names:
+            label = self.schema.party(name).label
+            for group in ("#readers", "#explanation-readers"):
+                self.page.locator(group).get_by_label(label, exact=True).check()
+        self.page.click("#new")
+        for name in self.names:
+            self.frame(name).locator(".ts-print").wait_for()
+        return self
+
+    def unfold(self, title):
+        """In a narrow window, show the content of a section."""
+        self.page.get_by_label(f"Show: {title}").check(force=True)
+
+    def fill(self, oracle, record):
+        """Type a record whose other columns have their defaults."""
+        for party in self.schema.parties:
+            frame = self.frame(party.name)
+            for column in party.columns:
+                field = frame.locator(f"#field-{column.name} input")
+                if column.name in NUMBERS:
+                    field.fill(str(int(record[column.name])))
+                elif column.name in CHECKS:
+                    field.set_checked(record[column.name])
+                elif column.name == "Years_employed":
+                    reached = sum(record[column.name] >= cut for cut in column.cuts)
+                    field.click()
+                    label = column.bin_labels()[reached]
+                    frame.locator(f'ul[role="listbox"] li[aria-label="{label}"]').click()
+        return self
+
+    def press(self, button, done, parties=None):
+        """Press a button in every frame, and wait for a selector in every frame."""
+        for name in parties or self.names:
+            self.frame(name).locator(button).click()
+        for name in parties or self.names:
+            self.frame(name).locator(done).first.wait_for()
+        return self
+
+    def send(self):
+        return self.press("#send", ".ts-strip li.done:nth-child(2)")
+
+    def decide(self):
+        return self.press("#agree-decide", ".ts-word")
+
+    def text(self, party, selector):
+        return self.frame(party).locator(selector).first.inner_text().strip()
+
+    def told(self, party, button):
+        """Return the message below a button of a party's page whose step cannot be taken.
+
+        Waits some seconds for it to replace an earlier message.
+        """
+        section = self.frame(party).locator(f".ts-section:has({button})")
+        message = section.locator(".ts-told")
+        before = message.all_inner_texts()
+        section.locator(button).click()
+        for _ in range(300):
+            if message.all_inner_texts() not in ([], before):
+                break
+            self.page.wait_for_timeout(100)
+        return message.inner_text()
+
+    def strip_done(self, number):
+        self.page.wait_for_selector(f".ts-strip li.done:nth-child({number})")
+
+
+def assert_refusal_passes(one):
+    """A refusal is shown until its cause has gone."""
+    one.page.get_by_role("button", name="Who learns the results").click()
+    boxes = one.page.locator("#readers input")
+    for box in boxes.all():
+        box.uncheck()
+    one.page.click("#new")
+    told = one.page.locator("text=Choose at least one party that learns the result.")
+    told.wait_for()
+    boxes.first.check()
+    told.wait_for(state="detached")
+    one.page.get_by_role("button", name="Who learns the results").click()
+
+
+@contextmanager
+def opened_stage(context, demo, schema, host, size, scheme):
+    """Yield a stage with a new application; before it, the stage loads no party's page."""
+    one = Stage(context, demo, schema, host, size, scheme)
+    for port in demo.agent_ports(len(one.names)):
+        one.page.wait_for_selector(f".ts-frames >> text=own process, {host}:{port}")
+    assert_fits(one.page)
+    assert one.page.locator("iframe").count() == 0
+    if size[0] > 720:
+        assert_refusal_passes(one)
+    one.open()
+    assert all(one.url(party).startswith(f"http://{host}:") for party in one.names)
+    yield one
+    one.page.close()
+
+
+@pytest.fixture(scope="module")
+def wide(context, demo, schema):
+    with opened_stage(context, demo, schema, "127.0.0.1", (1280, 900), "light") as one:
+        yield one
+
+
+@pytest.fixture(scope="module")
+def narrow(context, demo, schema):
+    with opened_stage(context, demo, schema, "[::1]", (390, 900), "dark") as one:
+        yield one
+
+
+def assert_as_high_as_its_page(page, name, frame, most):
+    """Nothing is cut off, and nothing scrolls inside, once the page has told its new height.
+
+    In a narrow window a frame is at most `most` high.
+    """
+    for _ in range(200):
+        box = page.locator(f'iframe[data-agent="{name}"]').bounding_box()
+        end = frame.evaluate(
+            "document.getElementById('agent-end').getBoundingClientRect().bottom + scrollY"
+        )
+        if min(end, most) <= box["height"] <= min(end, most) + 60:
+            return
+        page.wait_for_timeout(250)
+    assert min(end, most) <= box["height"] <= min(end, most) + 60
+
+
+def assert_all_fit(one, beside):
+    """The stage and the parties' pages on it, `beside` each other or one at a time."""
+    assert_fits(one.page)
+    tops = []
+    for name in one.names:
+        one.show(name)
+        shown = one.page.locator("iframe:visible").evaluate_all("e => e.map(x => x.dataset.agent)")
+        assert shown == (one.names if beside else [name])
+        tops.append(round(one.page.locator(f'iframe[data-agent="{name}"]').bounding_box()["y"]))
+        frame = next(f for f in one.page.frames if f.url.startswith(one.url(name).split("?")[0]))
+        assert_fits(frame)
+        assert_as_high_as_its_page(one.page, name, frame, 6000 if beside else 3000)
+        if not beside:
+            assert one.page.evaluate("document.documentElement.scrollHeight") <= 5000
+    assert max(tops) - min(tops) < 60
+
+
+def test_codes_and_tokens_stay_out_of_referrers_and_logs(wide, demo):
+    one = wide
+    assert one.referrers and not any(one.referrers)
+    asked = [dict(parse_qsl(urlsplit(one.url(name)).query)) for name in one.names]
+    secrets = [value for query in asked for value in (query["token"], query["join"])]
+    assert len(set(secrets)) == 2 * len(one.names)
+    printed = demo.log()
+    assert not [secret for secret in secrets if secret in printed]
+    framed = [frame.url for frame in one.page.frames[1:]]
+    assert len(framed) == len(one.names) and not [url for url in framed if "token" in url]
+
+
+def test_each_page_offers_its_steps_by_name(wide, demo):
+    named = []
+    for port in [demo.page_port, *demo.agent_ports(len(wide.names))]:
+        answer = wide.page.context.request.get(f"http://127.0.0.1:{port}/gradio_api/info")
+        named.append(set(answer.json()["named_endpoints"]))
+    assert {"/new_application", "/play", "/next_step"} <= named[0]
+    for found in named[1:]:
+        assert {"/join", "/send", "/agree_decide", "/agree_explain"} <= found
+
+
+def test_an_application_opened_elsewhere_can_be_watched(wide, demo, schema):
+    with ServerClient(f"http://[::1]:{demo.server_port}", 30) as client:
+        other = open_joint(client)
+        first = schema.party_names[0]
+        client.join(other.client_id, first, other.codes[first].split(".")[1])
+        page = wide.page.context.new_page()
+        watch = f"#watch={other.client_id}.{other.watch_token}"
+        page.goto(f"http://127.0.0.1:{demo.page_port}/{watch}")  # as it is printed
+        page.wait_for_selector("text=opened elsewhere. Each party")
+        assert page.is_disabled("#play") and page.is_disabled("#next")
+        page.wait_for_selector('#next[title*="its parties act on their own pages"]')
+        described = page.get_attribute("#next", "aria-describedby")
+        assert "its parties act" in page.locator(f"#{described}").text_content()
+        page.wait_for_selector(".ts-strip >> text=Join 1/3")
+        assert page.locator("iframe").count() == 0
+        token = client.join(other.client_id, "bank", other.codes["bank"].split(".")[1]).token
+        page.wait_for_selector(".ts-strip >> text=Join 2/3")
+        client.erase(other.client_id, token)
+        page.wait_for_selector("text=it has been erased")
+        page.close()
+
+
+def test_out_of_domain_value_shows_its_domain(wide):
+    wide.frame("applicant").locator("#field-Age input").fill("17")
+    assert "Age cannot be '17': give a number from 18 to 120" in wide.told("applicant", "#send")
+
+
+def test_example_fills_only_its_own_form(wide):
+    age = wide.frame("applicant").locator("#field-Age input")
+    before = age.input_value()
+    wide.frame("bank").locator("text=Young, first account").click()
+    account_age = wide.frame("bank").locator("#field-Account_age input")
+    for _ in range(300):
+        if account_age.input_value() == "2":
+            break
+        wide.page.wait_for_timeout(100)
+    assert account_age.input_value() == "2"
+    assert age.input_value() == before
+
+
+def test_reloaded_page_keeps_its_application(wide, turned):
+    one, age = wide, str(int(turned["Account_age"]))
+    bank = one.frame("bank")
+    bank.locator("#field-Account_age input").fill(age)
+    one.press("#send", ".ts-hex code", parties=["bank"])
+    before = one.text("bank", ".ts-print code")
+    alone = one.page.context.new_page()
+    alone.goto(one.url("bank"))
+    alone.wait_for_selector(".ts-print")
+    assert alone.inner_text(".ts-print code") == before
+    assert alone.input_value("#field-Account_age input") == age
+    alone.close()
+
+
+def test_all_steps_from_keys_to_explanation(wide, demo, schema, signs_oracle, turned):
+    """The bank has sent its record already."""
+    one, record = wide, turned
+    prints = {one.text(name, ".ts-print code") for name in one.names}
+    assert len(prints) == 1
+    key_of = {
+        (party, label): one.text(party, f".ts-facts div:has-text('{label}') dd")
+        for party, label in (("applicant", "Bank"), ("bank", "Applicant"), ("bank", "Own identity"))
+    }
+    assert key_of["applicant", "Bank"] == f"pinned, key {key_of['bank', 'Own identity']}"
+    assert key_of["bank", "Applicant"].startswith("not pinned")
+    one.fill(signs_oracle, record).send()
+    one.strip_done(2)
+    one.decide()
+    for name in one.names:
+        assert one.text(name, ".ts-word") == "Denied"
+        assert "without a score" in one.text(name, ".ts-decision")
+        assert not any(character.isdigit() for character in one.text(name, ".ts-decision"))
+    one.press("#agree-explain", ".js-plotly-plot .bars .point")
+    one.strip_done(4)
+    owner = schema.explained_party
+    explanation = signs_oracle.explanation(record)
+    assert one.text(owner, ".ts-says") == explanation.text
+    for name in one.names:
+        tiles = one.frame(name).locator(".js-plotly-plot .bars .point text").all_text_contents()
+        assert tiles == ["✓" if score >= 0 else "✕" for score in explanation.scores]
+        marks = one.frame(name).locator(".js-plotly-plot .xaxislayer-above").text_content()
+        assert ("now" in marks) is (name == owner)
+    one.press("#agree-reasons", ".ts-reasons li, .ts-says:has-text('learns the reasons')")
+    one.strip_done(5)
+    model = LevelledServer(signs_oracle.deployment).public
+    levels = opened_values(model, REASONS, signs_oracle.points(record))
+    principal = [reason.text for reason in principal_reasons(schema, levels)]
+    assert one.frame("applicant").locator(".ts-reasons li").all_inner_texts() == principal
+    for name in one.names[1:]:
+        assert one.frame(name).locator(".ts-reasons").count() == 0
+        told = one.frame(name).locator(".ts-says:has-text('reasons')").inner_text()
+        assert told == "Done. Only the applicant learns the reasons."
+    assert_all_fit(one, beside=True)
+    one.page.set_viewport_size({"width": 390, "height": 900})
+    assert_all_fit(one, beside=False)  # with the plots
+    log = one.page.inner_text(".ts-log")
+    assert "commits to its encrypted record" in log and "its encrypted record" in log
+    assert "confirms the encrypted result" in log
+    assert "has computed the explanation" in log
+    assert "its encrypted mask of the score" in log and "the masked scores" in log
+    assert "has computed the explanation's signs" in log
+    assert "has signed the decision" in log and "has signed the explanation" in log
+    scrolled = "e => e.scrollTop + e.clientHeight >= e.scrollHeight - 2"
+    assert one.page.eval_on_selector(".ts-log", scrolled)  # at the newest message
+    times = one.page.locator(".ts-figures").first
+    times.locator("tr:has-text('Reasons') td[data-who='Witness Auditor']:has-text(' ms')").wait_for(
+        timeout=100_000
+    )
+    assert all("s" in cell for cell in times.locator("td[data-who='Server']").all_inner_texts())
+    keys = {one.text(name, ".ts-facts div:has-text('first bytes') dd") for name in one.names}
+    assert len(keys) == 1 and len(keys.pop().replace(" ", "")) == 32
+    card = one.page.locator('[data-witness="Auditor"]', has_text=": signed")
+    card.filter(has_text="the levels of the reasons of").wait_for()
+    with one.page.expect_download() as download:
+        one.frame("bank").locator("#decision-file").click()
+    file = DecisionFile.parse(Path(download.value.path()).read_bytes())
+    assert len(file.grants) == len(one.names) and "— Auditor " in file.checkpoint
+    ports = {demo.page_port, *demo.agent_ports(len(one.names))}
+    hosts = {url.split("/")[2] for url in one.asked if "://" in url}
+    assert hosts == {f"127.0.0.1:{port}" for port in ports}  # nothing from elsewhere
+    assert "Traceback" not in demo.log()
+
+
+def test_browser_sessions_are_separate(wide, narrow):
+    """The last test on the wide stage."""
+    assert wide.text("bank", ".ts-print code") != narrow.text("bank", ".ts-print code")
+    assert "Send 0/3" in narrow.page.inner_text(".ts-strip")
+    assert "Send 0/3" not in wide.page.inner_text(".ts-strip")
+    wide.page.close()  # its pages would go on asking for news
+
+
+def test_steps_out_of_order_name_missing_steps(narrow):
+    one = narrow
+    first = one.names[0]
+    assert "still to be sent" in one.told(first, "#agree-decide")
+    one.press("#send", ".ts-hex code", parties=one.names[1:])
+    one.frame(one.names[1]).locator(".ts-strip >> text=Send 2/3").wait_for()
+    assert "still to be sent: applicant." in one.told(one.names[1], "#agree-decide")
+    assert one.page.inner_text("#next") == "Next: encrypt and send"
+    assert one.page.locator("#example input").first.is_disabled()  # some records are fixed
+    one.page.click("#next")  # for the party that has not sent
+    one.frame(first).locator(".ts-strip li.done:nth-child(2)").wait_for()
+    filled = one.frame(first).locator("#field-Age input")
+    wanted = str(load_examples(one.schema)[0].record["Age"])
+    for _ in range(400):
+        if filled.input_value() == wanted:
+            break
+        one.page.wait_for_timeout(100)
+    assert filled.input_value() == wanted
+    assert "open the decision first" in one.told(first, "#agree-explain")
+
+
+def test_reload_keeps_the_application_and_a_new_one_has_to_be_confirmed(narrow):
+    one, page = narrow, narrow.page
+    name = one.names[1]
+    before, fragment = one.text(name, ".ts-print code"), urlsplit(page.url).fragment
+    token = fragment.removeprefix("watch=").split(".")[1]
+    page.reload()
+    one.frame(name).locator(".ts-print").wait_for()
+    assert one.text(name, ".ts-print code") == before and urlsplit(page.url).fragment == fragment
+    one.strip_done(2)
+    assert len(token) > 20 and not [url for url in one.asked if token in url.partition("#")[0]]
+    page.click("#new")
+    page.locator("#asks >> text=An application is under way").wait_for()
+    page.click("#stay")
+    page.locator("#asks").wait_for(state="hidden")
+    assert urlsplit(page.url).fragment == fragment
+    for title in ("What has travelled", "Other pages"):
+        one.unfold(title)
+    page.locator(".ts-log").wait_for()
+
+
+def test_stage_leads_to_the_compliance_page(narrow, demo):
+    wait_for_page(f"http://[::1]:{demo.compliance_port}")
+    with narrow.page.expect_popup() as opened:
+        narrow.page.click("#compliance")
+    page = opened.value
+    page.wait_for_selector("tr[data-entry]", timeout=40_000)
+    assert page.url == f"http://[::1]:{demo.compliance_port}/"
+    assert page.evaluate("opener") is None
+    assert page.inner_text("h1") == "Compliance"
+    assert_fits(page)
+    page.close()
+
+
+@pytest.mark.parametrize(("kind", "name"), [("owner", "Ana"), ("institution", "Demo Bank")])
+def test_stage_leads_to_the_pages_about_consent(narrow, demo, kind, name):
+    """The page is not drawn, which test_consent_pages.py does at both widths."""
+    port = demo.consent_ports[kind]
+    wait_for_page(f"http://[::1]:{port}")
+    scripts = f"http://[::1]:{port}/assets/**"
+    narrow.page.context.route(scripts, lambda route: route.abort())
+    with narrow.page.expect_popup() as opened:
+        narrow.page.click(f"#consent-{kind}")
+    page = opened.value
+    page.wait_for_function("window.gradio_config")
+    assert page.url == f"http://[::1]:{port}/"
+    assert page.evaluate("opener") is None
+    assert f"<h1>{name}</h1>" in page.evaluate("JSON.stringify(gradio_config)")
+    page.close()
+    narrow.page.context.unroute(scripts)
+
+
+def test_demo_refuses_requests_without_access(narrow, context, demo):
+    """All parties have sent their records, none has agreed."""
+    one = narrow
+    one.strip_done(2)  # the stage, which reads the log from the server, has it too
+    before = one.page.inner_text(".ts-log")
+    near = attack(context, f"http://[::1]:{free_port()}")
+    for port in [demo.page_port, *demo.agent_ports(len(one.names))]:
+        stranger = attack(context, f"http://evil6.example:{port}")
+        for path in READ:
+            assert fetch(stranger, path)[0] == 421
+        for name in ("agree_decide", "send", "join", "new_application", "tick"):
+            assert fetch(stranger, f"/gradio_api/call/{name}", "POST", CALL)[0] == 421
+        stranger.close()
+        assert fetch(near, "/config", base=f"http://[::1]:{port}")[0] == 0
+        called = f"http://[::1]:{port}/gradio_api/call/agree_decide"
+        assert submit(context, called) == 403
+    stranger = attack(context, f"http://evil6.example:{demo.server_port}")
+    for path in SERVER_READ:
+        assert fetch(stranger, path)[0] == 421
+    assert fetch(stranger, "/applications", "POST", "{}")[0] == 421
+    assert submit(context, f"http://[::1]:{demo.server_port}/applications") == 403
+    step = {"client_id": ID_OF_NONE, "step": "decide"}
+    for port in demo.agent_ports(len(one.names)):
+        url = f"http://[::1]:{port}/demonstration"
+        assert fetch(near, "", "POST", json.dumps(step), base=url)[0] == 0
+        wrong = {"Authorization": "Bearer of somebody else"}
+        for headers in ({}, wrong):
+            answer = httpx.post(url, json=step, headers=headers, trust_env=False)
+            assert answer.status_code == 401
+    for page in (near, stranger):
+        page.close()
+    for name in one.names:  # no party has agreed meanwhile
+        assert "No party has agreed yet" in one.text(name, ".ts-section:has(#agree-decide)")
+    assert one.page.inner_text(".ts-log") == before
+
+
+def test_unsent_change_blocks_agreement_and_run_can_be_cancelled(narrow, demo):
+    """After all parties have sent their records, in a narrow window."""
+    one = narrow
+    bank = one.frame("bank")
+    before = bank.locator("#field-Account_age input").input_value()
+    bank.locator("#field-Account_age input").fill("77")
+    bank.locator("text=Values changed since they were sent").wait_for()
+    assert "Restore the values that were sent" in one.told("bank", "#agree-decide")
+    assert "open a new application" in one.told("bank", "#send")
+    bank.locator("#field-Account_age input").fill(before)
+    bank.locator("text=Values changed since they were sent").wait_for(state="detached")
+    with demo.stuck():
+        one.press("#agree-decide", ".ts-strip >> text=Running")
+        one.page.wait_for_selector(".ts-strip >> text=Running")
+        bank.locator("text=All parties have agreed. Running on the server").wait_for()
+        one.press("#cancel", "text=Computing the decision was cancelled", parties=["bank"])
+    for name in one.names:
+        one.frame(name).locator("#again").wait_for()
+        assert not one.frame(name).locator("#cancel").is_visible()
+        assert one.frame(name).locator(".ts-word").count() == 0
+    one.press("#again", ".ts-word", parties=["credit_agency"])
+    for name in one.names:
+        one.frame(name).locator(".ts-word").wait_for()
+    log = one.page.inner_text(".ts-log")
+    assert log.count("requests the decision\n") == 2
+    assert "cancelled computing the decision" in log
+    assert "committed to its record" in one.told("bank", "#send")
+
+
+def test_the_stage_plays_an_application_to_its_end(narrow, signs_oracle):
+    """The rest of it: after the decision, which its parties have agreed to."""
+    one, schema = narrow, narrow.schema
+    record = signs_oracle.default()
+    for party in schema.parties:
+        if party.name == one.names[0]:
+            record |= load_examples(schema)[0].of(party)
+    assert one.page.inner_text("#play") == "Play on"
+    one.page.click("#play")
+    one.page.wait_for_selector("#next:disabled[title*='pause it']")
+    one.page.wait_for_selector(".ts-sticky >> text=Finished.")
+    explanation = signs_oracle.explanation(record)
+    owner = schema.explained_party
+    one.frame(owner).locator(".js-plotly-plot .bars .point").first.wait_for()
+    assert one.text(owner, ".ts-says") == explanation.text
+    denied = signs_oracle.score(record) < 0
+    assert (one.frame(one.names[0]).locator(".ts-reasons li").count() > 0) is denied
+    one.page.wait_for_selector("#play >> text=Play again")
+    assert one.page.locator("#example input").first.is_enabled()
+    for title in ("What has travelled", "Other pages"):
+        one.page.get_by_label(f"Show: {title}").uncheck(force=True)
+    assert_all_fit(one, beside=False)
+
+
+def test_every_party_has_its_own_process_and_ctrl_c_stops_all(demo, schema):
+    """The last test on this demonstration."""
+    said = demo.log()
+    assert f"listens at http://[::1]:{demo.server_port}" in said
+    assert f"open http://[::1]:{demo.page_port}/?token=" in said
+    with opened_link(demo.link) as client:
+        for port in demo.agent_ports(len(schema.party_names)):
+            assert f"at http://[::1]:{port}" in said
+            refused = client.get(f"http://[::1]:{port}")
+            assert refused.status_code == 403 and "with its link" in refused.text
+    family = demo.family()
+    commands = [demo.command(pid) for pid in family]
+    words = " ".join(commands).replace("--token-file", "").replace("/partner_token", "")
+    assert "token" not in words  # other users of the machine can read them
+    agents = [command for command in commands if "-m parties --party" in command]
+    assert all("/trust" in agent for agent in agents)
+    assert len(agents) == len(schema.party_names)
+    for name in schema.party_names:
+        assert [f"--party {name} " in agent for agent in agents].count(True) == 1
+    demo.send(signal.SIGINT)
+    assert demo.join(30) == 0
+    until(lambda: not alive(family))  # the process that the pages are copies of ends by itself
