@@ -33,6 +33,7 @@ def _serve(settings: Settings) -> None:
         from ui.serving import serve_page
         from ui.single import page as single
         from ui.stage import page as stage
+        from ui.stage.presence import Presence
 
     client = ServerClient.from_settings(settings)  # never closed: handlers may still use it
     wait_for_server(client, _say)
@@ -41,6 +42,9 @@ def _serve(settings: Settings) -> None:
         # Every party has its own process and page; the stage only shows them together.
         page, head = stage.build_stage(public, client, settings), stage.HEAD
         place = page_place(settings, public.schema_.party_names)
+        missing = Presence(public.schema_.parties, settings).missing()
+        if missing:
+            _say(f"{missing}; or stop this and run `make demo`, which starts everything.")
     else:
         page, head = single.build_page(backend.connection().public, settings.deployment), ""
         place = page_place(settings)

@@ -96,6 +96,11 @@ class Settings(BaseSettings):
         repr=False,
         description="JSON: access tokens of the parties' pages, by party; set by `make demo`.",
     )
+    agent_commands: dict[str, str] = Field(
+        default={},
+        description="JSON: commands that start the parties' processes by hand, by party, which the "
+        "stage shows; set by `make demo`.",
+    )
     compliance_token: SecretStr | None = Field(
         default=None,
         min_length=22,
@@ -111,6 +116,10 @@ class Settings(BaseSettings):
     allowed_hosts: str = Field(
         default="",
         description="Additional host names accepted by the server and the pages.",
+    )
+    logs: Path = Field(
+        default=ROOT / ".data" / "logs",
+        description="Folder of the logs of `make demo`, mode 0700.",
     )
     server_data: Path = Field(
         default=ROOT / ".data" / "server",

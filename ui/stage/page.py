@@ -31,13 +31,15 @@ from ui.reasons import has_reasons
 from ui.single.actions import shown_at_once
 from ui.stage import beside
 from ui.stage import panels as stage_panels
+from ui.stage.presence import SCRIPT, Presence
 from ui.stage.witness import witness_card, witness_note
 from ui.steps import show_steps
 from ui.ticks import CONCURRENT_TICKS, TICK_SECONDS, WAIT_SECONDS
 from ui.units import escape
 from utils.errors import ApplicationError, InvalidRequest, ServerBusy, TrisealError
 
-HEAD = """<script>
+HEAD = (
+    """<script>
 // Each frame takes the height that the page in it reports; other senders are ignored.
 addEventListener("message", (event) => {
   const height = event.data && event.data.trisealHeight;
@@ -49,11 +51,15 @@ addEventListener("message", (event) => {
   }
 });
 </script>"""
+    + SCRIPT
+)
 
 View = list[Any]
 NOTHING: View = [gr.skip(), gr.skip()]
 WITNESS_SECONDS = 3.0
 """Interval at which the card of the witnesses is updated."""
+PRESENCE_SECONDS = 1.5
+"""Interval at which the notes on the parties' processes are updated."""
 POLL_SECONDS = 0.6
 """Interval at which a tick reads the application from the server."""
 
@@ -87,6 +93,7 @@ class Stage:
         self.public, self.client, self.settings = public, client, settings
         self.hosts = page_place(settings).hosts
         self.first = agent_addresses(settings, public.schema_.party_names)
+        self.presence = Presence(public.schema_.parties, settings)
         self.state = gr.State(Watched())
         self.timer = gr.Timer(TICK_SECONDS)
         html(joint_texts.stage_introduction(public))
@@ -94,6 +101,8 @@ class Stage:
         steps = stage_panels.stage_steps(None, (), public)
         self.strip = html(show_steps(steps), "ts-sticky")
         self.frames = html(stage_panels.before_frames(public, self.first))
+        self.absent = html('<div id="absent" hidden></div>', "ts-absences")
+        self.presence_timer = gr.Timer(PRESENCE_SECONDS)
         with section():
             html(
                 heading(
@@ -217,6 +226,7 @@ class Stage:
         """Open an application and show it in the parties' pages."""
         if not readers:
             raise InvalidRequest("Choose at least one party that learns the result.")
+        self.presence.require_all()
         explained = [name for name in why if name in readers] or readers
         reasons = [name for name in stated if name in readers] or None  # else as the server says
         opened = open_joint(
@@ -324,6 +334,16 @@ class Stage:
             concurrency_limit=4,
             api_name="arrive",
         )
+        for event, name in ((page.load, "presence_first"), (self.presence_timer.tick, "presence")):
+            event(
+                shown_at_once(self.presence.notes),
+                None,
+                self.absent,
+                show_progress="hidden",
+                trigger_mode="once",
+                concurrency_limit=CONCURRENT_TICKS,
+                api_name=name,
+            )
         for event, name in ((page.load, "witness_first"), (self.witness_timer.tick, "witness")):
             event(
                 shown_at_once(self.look_at_witness),
