@@ -8,15 +8,20 @@ engine it is a single page that plays all parties.
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 
 from parties.client import ServerClient
 from parties.waiting import wait_for_server
-from settings import Settings
+from settings import Settings, settings_help
 from ui.entry import run_entry
 from ui.gradio_environment import gradio_environment
 from ui.places import page_place, said_address
 from utils.collector import without_collections
+from utils.command_line import CommandParser, run_command
 from utils.ports import check_port
+
+SETTINGS = ("server_url", "page_host", "page_port", "agent_port", "page_url", "page_token")
+"""The settings in the help; docs/SETTINGS.md has all."""
 
 
 def serve(settings: Settings) -> None:
@@ -56,5 +61,13 @@ def _say(text: str) -> None:
     print(text, flush=True)
 
 
+def main(arguments: Sequence[str]) -> int:
+    """Serve the page until it is stopped; returns the exit code."""
+    CommandParser(
+        prog="python app.py", description=__doc__, epilog=settings_help(*SETTINGS)
+    ).parse_args(arguments)
+    return run_entry(serve)
+
+
 if __name__ == "__main__":
-    sys.exit(run_entry(serve))
+    run_command(lambda: main(sys.argv[1:]))

@@ -342,6 +342,21 @@ def _read(read: Callable[[str], T], text: str) -> T:
         raise ValueError(error.message) from error
 
 
+def settings_help(*names: str) -> str:
+    """Return these settings with their defaults, for the help of a command."""
+    lines = []
+    for name in names:
+        field = Settings.model_fields[name]
+        default = field.default
+        if isinstance(default, Path) and default.is_relative_to(ROOT):
+            default = default.relative_to(ROOT)
+        shown = "" if default is None else f" (default: {default})"
+        lines.append(f"  TRISEAL_{name.upper()}{shown}\n      {field.description}")
+    return "Settings, from the environment or the file .env (docs/SETTINGS.md has all):\n" + (
+        "\n".join(lines)
+    )
+
+
 @lru_cache
 def get_settings() -> Settings:
     """Return the settings of this process, read once; raises SettingsInvalid."""

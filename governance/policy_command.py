@@ -14,6 +14,7 @@ from pathlib import Path
 from governance.access import MOST_BYTES, read_access
 from governance.policy import Policies
 from governance.policy_texts import SHIPPED
+from utils.command_line import CommandParser
 from utils.errors import TrisealError
 from utils.one_line import in_one_line
 
@@ -53,7 +54,7 @@ def _explain(policies: Policies, request: Path) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="python -m governance.policy",
         description="Check a folder of policies, or explain the verdict on a use of data.",
     )

@@ -22,7 +22,7 @@ import signal
 import sys
 import threading
 import webbrowser
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -30,7 +30,7 @@ from types import FrameType
 
 from features.schema import Schema
 from parties.store import PartyStore
-from settings import ROOT, Settings
+from settings import ROOT, Settings, settings_help
 from ui import demo_consent
 from ui.demo_by_hand import shown_path, write_script
 from ui.demo_children import Children, variables_of
@@ -41,12 +41,19 @@ from ui.places import page_place, said_address
 from ui.units import escape
 from ui.waiting import POLL_SECONDS, wait_for_page
 from utils.addresses import reachable, url_of
+from utils.command_line import CommandParser, run_command
 from utils.ports import check_port
 from witness.key import claim_home, load_key, public_hex
 from witness.page import HOST as WITNESS_HOST
 
 JOINT_ENGINE = "levelled"
 """The engine whose parties run in processes of their own."""
+SETTINGS = (
+    *("engine", "deployment", "server_port", "page_host", "page_port", "agent_port"),
+    *("compliance_port", "owner_port", "institution_port", "witness_port"),
+    *("server_data", "party_data", "logs"),
+)
+"""The settings in the help; docs/SETTINGS.md has all."""
 WITNESS = "Auditor"
 """Name of the demonstration's witness."""
 
@@ -207,8 +214,11 @@ def _has_display() -> bool:
     )
 
 
-def main() -> int:
+def main(arguments: Sequence[str]) -> int:
     """Run the demonstration until it is stopped; returns the exit code."""
+    CommandParser(
+        prog="python -m ui.demo", description=__doc__, epilog=settings_help(*SETTINGS)
+    ).parse_args(arguments)
     stop = threading.Event()
 
     def end(_number: int, _frame: FrameType | None) -> None:
@@ -229,4 +239,4 @@ def _say(text: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_command(lambda: main(sys.argv[1:]))

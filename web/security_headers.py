@@ -47,8 +47,8 @@ _PAGE = _raw({**ALWAYS, "Content-Security-Policy": DOCUMENTATION})
 class SecurityHeaders:
     """ASGI middleware that adds the headers to all responses, including errors.
 
-    `pages` are the paths of the documentation pages and their files; they and `cacheable` contain no
-    data of applications, so browsers may cache them.
+    `pages` are the paths of the documentation pages and their files; they and `cacheable` contain
+    no data of applications, so browsers may cache them.
     """
 
     def __init__(

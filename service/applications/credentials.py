@@ -37,9 +37,7 @@ def require_id(client_id: str) -> None:
 def token_of(application: Application, secret: str | None, now: float) -> Token:
     """Return the application's token with that secret; raises NotAuthorised."""
     if secret is None:
-        raise NotAuthorised(
-            f"Send the party's token as `Authorization: Bearer <token>`. {_SOURCE}"
-        )
+        raise NotAuthorised(f"Send the party's token as `Authorization: Bearer <token>`. {_SOURCE}")
     own = digest(secret)
     found = [token for token in application.tokens if hmac.compare_digest(own, token.digest)]
     if not found:

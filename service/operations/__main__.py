@@ -17,6 +17,7 @@ import httpx
 
 from service.storage.operator_token import FILE, read_token
 from settings import Settings, get_settings
+from utils.command_line import CommandParser, run_command
 from utils.errors import NotAuthorised, ServerUnreachable, TrisealError
 from utils.one_line import in_one_line
 from utils.terminal import print_any_text
@@ -163,7 +164,7 @@ def _cell(value: Any) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m service.operations", description=__doc__)
+    parser = CommandParser(prog="python -m service.operations", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     for name, what in (("list", "list all applications"), ("jobs", "list the newest jobs")):
         listing = commands.add_parser(name, help=what)
@@ -195,4 +196,4 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_command(main)

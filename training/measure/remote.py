@@ -13,6 +13,7 @@ from typing import Any, Self
 
 from settings import ROOT
 from training.measure.machine import peak_bytes
+from utils.command_line import CommandParser, run_command
 from utils.errors import EvaluationFailed, TrisealError
 
 _PEAK = "peak_bytes"
@@ -127,4 +128,7 @@ def _serve(pipe: Connection) -> None:
 
 
 if __name__ == "__main__":
-    _serve(Connection(int(sys.argv[1])))
+    parser = CommandParser(prog="python -m training.measure.remote", description=__doc__)
+    parser.add_argument("descriptor", type=int, help="number of the inherited socket")
+    words = parser.parse_args()
+    run_command(lambda: _serve(Connection(words.descriptor)))

@@ -26,6 +26,7 @@ from trials.load.phase import Load, run
 from trials.load.work import ENGINES
 from trials.servers import REAL_SERVER, Setup, add_server_options, setup_of
 from utils.atomic_files import write_atomic
+from utils.command_line import CommandParser, run_command
 from utils.errors import TrisealError
 from utils.scratch_folder import scratch_folder
 from utils.terminal import print_any_text
@@ -113,7 +114,7 @@ def _setup(options: argparse.Namespace, load: Load, **settings: Any) -> Setup:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="trials.load", description=__doc__)
+    parser = CommandParser(prog="trials.load", description=__doc__)
     parser.add_argument("--applications", type=int, default=200, help="complete ones; 0 for none")
     parser.add_argument("--saturated", type=int, default=200, help="with a large model; 0 for none")
     parser.add_argument("--at-once", type=int, default=8)
@@ -150,4 +151,4 @@ def _parser() -> argparse.ArgumentParser:
 
 if __name__ == "__main__":
     end_when_told()
-    sys.exit(main())
+    run_command(main)

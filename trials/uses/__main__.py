@@ -32,6 +32,7 @@ from trials.uses.load_report import text as load_text
 from trials.uses.registry import KINDS, Kind, drawn
 from trials.uses.world import World
 from utils.atomic_files import write_atomic
+from utils.command_line import CommandParser, run_command
 from utils.errors import TrisealError
 from utils.scratch_folder import scratch_folder
 from utils.terminal import print_any_text
@@ -179,7 +180,7 @@ def _load(options: argparse.Namespace) -> Load:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="trials.uses", description=__doc__)
+    parser = CommandParser(prog="trials.uses", description=__doc__)
     parser.add_argument("--faults", type=int, default=500)
     parser.add_argument("--seed", type=int, default=1, help="the same seed draws the same faults")
     parser.add_argument("--minutes", type=float, default=60.0, help="time limit")
@@ -202,4 +203,4 @@ def _parser() -> argparse.ArgumentParser:
 
 if __name__ == "__main__":
     end_when_told()
-    sys.exit(main())
+    run_command(main)

@@ -6,6 +6,7 @@ that `XGBClassifier.predict` of that version gives for all 128 rows of seven bit
 that can be compiled. The seven bits are those of the schema in `schema.json`.
 """
 
+import argparse
 import itertools
 import json
 from pathlib import Path
@@ -98,4 +99,5 @@ def main():
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__).parse_args()
     main()

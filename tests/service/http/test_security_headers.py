@@ -141,9 +141,7 @@ def test_documentation_page_has_no_inline_script_or_foreign_url(
     page = server.http.get(viewer.page).text
     found = re.findall(r'(?:src|href)="([^"]*)"', page)
     served = [f"/{link}" for link in found if not link.startswith("data:")]
-    assert set(served) == {
-        path for path in viewer.paths if path.endswith((".js", ".css"))
-    }
+    assert set(served) == {path for path in viewer.paths if path.endswith((".js", ".css"))}
     assert not re.search(r"<script>|<style|style=|\bon[a-z]+=", page)
 
 
