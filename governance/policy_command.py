@@ -60,8 +60,17 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(dest="command", required=True)
     check = commands.add_parser("check", help="validate the files")
-    check.add_argument("policies", type=Path, nargs="?", default=SHIPPED, metavar="FOLDER")
+    check.add_argument(
+        "policies",
+        type=Path,
+        nargs="?",
+        default=SHIPPED,
+        metavar="FOLDER",
+        help="folder of policies",
+    )
     explain = commands.add_parser("explain", help="say why a use is allowed or denied")
-    explain.add_argument("request", type=Path, metavar="REQUEST.json")
-    explain.add_argument("--policies", type=Path, default=SHIPPED, metavar="FOLDER")
+    explain.add_argument("request", type=Path, metavar="REQUEST.json", help="the request, as JSON")
+    explain.add_argument(
+        "--policies", type=Path, default=SHIPPED, metavar="FOLDER", help="folder of policies"
+    )
     return parser

@@ -68,9 +68,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_out(parser: argparse.ArgumentParser, name: str) -> None:
-    parser.add_argument(
-        "--out", type=Path, default=DATA_FOLDER / name, help="file to write (default: %(default)s)"
-    )
+    parser.add_argument("--out", type=Path, default=DATA_FOLDER / name, help="file to write")
 
 
 def write_south_german(out: Path, source: Path | None = None) -> int:

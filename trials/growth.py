@@ -87,9 +87,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Write docs/load.json and the table; returns 1 if a load had wrong or lost applications."""
     print_any_text()
     parser = CommandParser(prog="trials.growth", description=__doc__)
-    parser.add_argument("loads", nargs="+", metavar="TITLE=FILE")
-    parser.add_argument("--json", type=Path, default=ROOT / "docs" / "load.json")
-    parser.add_argument("--document", type=Path, default=ROOT / "docs" / "OPERATIONS.md")
+    parser.add_argument(
+        "loads", nargs="+", metavar="TITLE=FILE", help="results of trials.load, each with a title"
+    )
+    parser.add_argument(
+        "--json", type=Path, default=ROOT / "docs" / "load.json", help="file for the figures"
+    )
+    parser.add_argument(
+        "--document",
+        type=Path,
+        default=ROOT / "docs" / "OPERATIONS.md",
+        help="document whose marked tables are replaced",
+    )
     given = parser.parse_args(arguments)
     named = [word.partition("=") for word in given.loads]
     read = [(title, json.loads(Path(path).read_bytes())) for title, _, path in named]

@@ -421,8 +421,8 @@ def table(counts: dict[tuple[str, str], Counter[str]]) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the trial, print its table, and return 1 if a manipulation was not found."""
     parser = CommandParser(prog="python -m trials.log_manipulations")
-    parser.add_argument("--tries", type=int, default=1000)
-    parser.add_argument("--seed", type=int, default=17)
+    parser.add_argument("--tries", type=int, default=1000, help="number of manipulations")
+    parser.add_argument("--seed", type=int, default=17, help="seed of the manipulations")
     given = parser.parse_args(arguments)
     print_any_text()
     counts = run(given.tries, given.seed)

@@ -199,10 +199,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Print the report of both programs; returns 1 if a sign was wrong."""
     print_any_text()
     parser = CommandParser(prog="trials.signs", description=__doc__)
-    parser.add_argument("--folder", type=Path, default=ROOT / "deployment_files")
-    parser.add_argument("--decisions", type=int, default=1000)
-    parser.add_argument("--explanations", type=int, default=200)
-    parser.add_argument("--profile", default=WIDE_NOISE.profile, choices=PROFILES)
+    parser.add_argument(
+        "--folder",
+        type=Path,
+        default=ROOT / "deployment_files",
+        help="folder of the compiled model",
+    )
+    parser.add_argument("--decisions", type=int, default=1000, help="number of decisions")
+    parser.add_argument("--explanations", type=int, default=200, help="number of explanations")
+    parser.add_argument(
+        "--profile", default=WIDE_NOISE.profile, choices=PROFILES, help="profile of the parameters"
+    )
     given = parser.parse_args(arguments)
     deployment = Deployment.load(given.folder)
     parameters = Parameters.by_profile(given.profile)

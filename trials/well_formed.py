@@ -184,9 +184,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run both parts; return 1 if there was a false alarm or a forgery passed."""
     print_any_text()
     parser = CommandParser(prog="trials.well_formed", description=__doc__)
-    parser.add_argument("--honest", type=int, default=500, metavar="APPLICATIONS")
+    parser.add_argument(
+        "--honest",
+        type=int,
+        default=500,
+        metavar="APPLICATIONS",
+        help="number of honest applications",
+    )
     parser.add_argument("--tries", type=int, default=20, help="of each kind of forgery")
-    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--seed", type=int, default=1, help="seed of the records")
     given = parser.parse_args(arguments)
     layout = Layout(Schema.load(ROOT / "features" / "credit_card.json"))
     wrong = honest(layout, given.honest, given.seed) if given.honest else 0

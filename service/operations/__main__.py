@@ -179,9 +179,9 @@ def _parser() -> argparse.ArgumentParser:
         ("erase", "erase an application at once"),
     ):
         one = commands.add_parser(name, help=what)
-        one.add_argument("client_id")
+        one.add_argument("client_id", help="the application's id")
         if name == "cancel":
-            one.add_argument("program", nargs="?", default="decide")
+            one.add_argument("program", nargs="?", default="decide", help="the program")
     partner = commands.add_parser("partner", help="institutions that may ask for permits")
     actions = partner.add_subparsers(dest="action", required=True)
     listing = actions.add_parser("list", help="list all partners")
@@ -189,7 +189,7 @@ def _parser() -> argparse.ArgumentParser:
     add = actions.add_parser("add", help="register a partner, and print its token")
     remove = actions.add_parser("remove", help="remove a partner")
     for action in (add, remove):
-        action.add_argument("partner_id", metavar="ID")
+        action.add_argument("partner_id", metavar="ID", help="the partner's id")
     add.add_argument("partner_type", metavar="TYPE", help="its type in the policy, such as bank")
     add.add_argument("key", metavar="KEY", help="its public key: 64 hexadecimal digits")
     return parser

@@ -43,7 +43,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--peer-explanations", type=int, default=2, help="explanations by all engines"
     )
-    parser.add_argument("--engines", nargs="+", choices=ENGINES, default=ENGINES)
+    parser.add_argument(
+        "--engines", nargs="+", choices=ENGINES, default=ENGINES, help="engines to measure"
+    )
     parser.add_argument("--deployment", type=Path, help="folder; from the settings by default")
     parser.add_argument("--data", type=Path, nargs="+", help="files that the model was trained on")
     for part, words in PARTS.items():

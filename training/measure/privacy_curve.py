@@ -190,7 +190,7 @@ def main() -> None:
     """Run the command."""
     print_any_text()
     parser = CommandParser(prog="training.measure.privacy_curve", description=__doc__)
-    parser.add_argument("--lenders", type=int, default=5)
+    parser.add_argument("--lenders", type=int, default=5, help="number of lenders")
     parser.add_argument("--rows", type=int, default=20_000, help="rows of one lender")
     parser.add_argument("--repeats", type=int, default=3, help="runs whose AUC is averaged")
     given = parser.parse_args()

@@ -127,8 +127,12 @@ def _serve(pipe: Connection) -> None:
             pipe.send(error)
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Serve the parent process, whose socket the command line names."""
     parser = CommandParser(prog="python -m training.measure.remote", description=__doc__)
     parser.add_argument("descriptor", type=int, help="number of the inherited socket")
-    words = parser.parse_args()
-    run_command(lambda: _serve(Connection(words.descriptor)))
+    _serve(Connection(parser.parse_args().descriptor))
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -98,14 +98,19 @@ def _told(outcome: Outcome) -> Outcome:
 
 def _parser() -> argparse.ArgumentParser:
     parser = CommandParser(prog="trials.federated", description=__doc__)
-    parser.add_argument("--schedules", type=int, default=300)
+    parser.add_argument("--schedules", type=int, default=300, help="number of schedules")
     parser.add_argument("--seed", type=int, default=1, help="number of the first schedule")
     parser.add_argument("--at-once", type=int, default=2, help="schedules with a server each")
     parser.add_argument("--minutes", type=float, default=60.0, help="time limit")
     parser.add_argument(
         "--only", action="append", default=[], metavar="FAULT", help="draw only this kind"
     )
-    parser.add_argument("--json", type=Path, default=ROOT / "build" / "federated_faults.json")
+    parser.add_argument(
+        "--json",
+        type=Path,
+        default=ROOT / "build" / "federated_faults.json",
+        help="file for the results",
+    )
     return parser
 
 

@@ -36,9 +36,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print_any_text()
     end_when_told()
     parser = CommandParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--schedules", type=int, default=500)
+    parser.add_argument("--schedules", type=int, default=500, help="number of schedules")
     parser.add_argument("--seed", type=int, default=1, help="number of the first schedule")
-    parser.add_argument("--engine", choices=(STAND_IN, "levelled"), default=STAND_IN)
+    parser.add_argument(
+        "--engine",
+        choices=(STAND_IN, "levelled"),
+        default=STAND_IN,
+        help="engine of parties and server",
+    )
     parser.add_argument("--processes", type=int, default=0, help="schedules with real processes")
     options = parser.parse_args(arguments)
     start = time.monotonic()

@@ -181,7 +181,7 @@ def _load(options: argparse.Namespace) -> Load:
 
 def _parser() -> argparse.ArgumentParser:
     parser = CommandParser(prog="trials.uses", description=__doc__)
-    parser.add_argument("--faults", type=int, default=500)
+    parser.add_argument("--faults", type=int, default=500, help="number of faults")
     parser.add_argument("--seed", type=int, default=1, help="the same seed draws the same faults")
     parser.add_argument("--minutes", type=float, default=60.0, help="time limit")
     parser.add_argument(
@@ -190,10 +190,17 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--json", type=Path, help="where the figures are saved")
     group = parser.add_argument_group("load")
     group.add_argument("--load", action="store_true", help="measure the load instead")
-    group.add_argument("--requests", type=int, default=200)
-    group.add_argument("--at-once", type=int, default=8)
-    group.add_argument("--engine", choices=("levelled", "clear"), default="levelled")
-    group.add_argument("--deployment", type=Path, default=get_settings().deployment)
+    group.add_argument("--requests", type=int, default=200, help="number of requests")
+    group.add_argument("--at-once", type=int, default=8, help="concurrent requests")
+    group.add_argument(
+        "--engine", choices=("levelled", "clear"), default="levelled", help="the servers' engine"
+    )
+    group.add_argument(
+        "--deployment",
+        type=Path,
+        default=get_settings().deployment,
+        help="folder of the compiled model",
+    )
     group.add_argument(
         "--evaluations", type=int, default=2, help="applications that are evaluated all the time"
     )

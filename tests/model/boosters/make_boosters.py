@@ -6,7 +6,6 @@ that `XGBClassifier.predict` of that version gives for all 128 rows of seven bit
 that can be compiled. The seven bits are those of the schema in `schema.json`.
 """
 
-import argparse
 import itertools
 import json
 from pathlib import Path
@@ -16,6 +15,8 @@ import pandas as pd
 import scipy.sparse
 import xgboost
 from xgboost import XGBClassifier
+
+from utils.command_line import CommandParser, run_command
 
 FOLDER = Path(__file__).resolve().parent
 ALL_ROWS = np.array(list(itertools.product([0, 1], repeat=7)), np.float32)
@@ -86,6 +87,7 @@ def refused_kinds():
 
 
 def main():
+    CommandParser(description=__doc__).parse_args()
     folder = FOLDER / xgboost.__version__
     folder.mkdir(exist_ok=True)
     margins = {}
@@ -99,5 +101,4 @@ def main():
 
 
 if __name__ == "__main__":
-    argparse.ArgumentParser(description=__doc__).parse_args()
-    main()
+    run_command(main)
