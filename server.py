@@ -11,12 +11,14 @@ import errno
 import gc
 import socket
 import sys
+from collections.abc import Sequence
 from contextlib import closing, suppress
 from typing import TYPE_CHECKING, Any
 
-from settings import get_settings
+from settings import get_settings, settings_help
 from utils.addresses import url_of
 from utils.collector import without_collections
+from utils.command_line import CommandParser, run_command
 from utils.errors import PortInUse, ServerUnreachable, TrisealError
 from utils.one_line import in_one_line
 from utils.open_files import require_open_files
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
 
     from service.execution.worker import EngineLoader
 
+SETTINGS = ("engine", "deployment", "server_host", "server_port", "server_data", "workers")
+"""The settings in the help; docs/SETTINGS.md has all."""
 GRACE_SECONDS = 10
 """Time for requests in progress to finish after the server is told to stop."""
 
@@ -84,13 +88,17 @@ def serve(app: FastAPI, listener: socket.socket) -> bool:
     return server.started
 
 
-def main(loader: EngineLoader | None = None) -> int:
+def main(loader: EngineLoader | None = None, arguments: Sequence[str] = ()) -> int:
     """Run the server; return 1 if it could not start, after printing the reason in one line.
 
     The port is bound first and the server listens on it once the storage is open. `loader`
-    replaces the default function that loads the engine in the worker processes.
+    replaces the default function that loads the engine in the worker processes. `arguments` are
+    the words of the command line, which has no options but `--help`.
     """
     print_any_text()
+    CommandParser(
+        prog="python server.py", description=__doc__, epilog=settings_help(*SETTINGS)
+    ).parse_args(arguments)
     try:
         settings = get_settings()
         require_open_files()
@@ -139,4 +147,4 @@ def __getattr__(name: str) -> Any:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_command(lambda: main(arguments=sys.argv[1:]))

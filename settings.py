@@ -107,6 +107,11 @@ class Settings(BaseSettings):
         repr=False,
         description="JSON: these tokens of all parties, for the stage; set by `make demo`.",
     )
+    agent_commands: dict[str, str] = Field(
+        default={},
+        description="JSON: commands that start the parties' processes by hand, by party, which the "
+        "stage shows; set by `make demo`.",
+    )
     compliance_token: SecretStr | None = Field(
         default=None,
         min_length=22,
@@ -122,6 +127,10 @@ class Settings(BaseSettings):
     allowed_hosts: str = Field(
         default="",
         description="Additional host names accepted by the server and the pages.",
+    )
+    logs: Path = Field(
+        default=ROOT / ".data" / "logs",
+        description="Folder of the logs of `make demo`, mode 0700.",
     )
     server_data: Path = Field(
         default=ROOT / ".data" / "server",
@@ -342,6 +351,21 @@ def _read(read: Callable[[str], T], text: str) -> T:
         return read(text)
     except (AddressInvalid, InvalidRequest) as error:
         raise ValueError(error.message) from error
+
+
+def settings_help(*names: str) -> str:
+    """Return these settings with their defaults, for the help of a command."""
+    lines = []
+    for name in names:
+        field = Settings.model_fields[name]
+        default = field.default
+        if isinstance(default, Path) and default.is_relative_to(ROOT):
+            default = default.relative_to(ROOT)
+        shown = "" if default is None else f" (default: {default})"
+        lines.append(f"  TRISEAL_{name.upper()}{shown}\n      {field.description}")
+    return "Settings, from the environment or the file .env (docs/SETTINGS.md has all):\n" + (
+        "\n".join(lines)
+    )
 
 
 @lru_cache

@@ -38,6 +38,7 @@ import binascii
 import hashlib
 import io
 import json
+import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -669,8 +670,13 @@ def _read(path: str) -> bytes:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the checks that the command line names, and return the exit status."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("decision_file", nargs="?")
-    parser.add_argument("--checkpoints", nargs=2, metavar=("EARLIER", "LATER"))
+    parser.add_argument("decision_file", nargs="?", help="the decision file to check")
+    parser.add_argument(
+        "--checkpoints",
+        nargs=2,
+        metavar=("EARLIER", "LATER"),
+        help="two checkpoints of one log to check instead, with --proof",
+    )
     parser.add_argument("--proof", help="a consistency proof between the two checkpoints")
     parser.add_argument("--trust", required=True, help="the keys that you trust")
     given = parser.parse_args(arguments)
@@ -696,5 +702,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0 if all(passed for passed, _, _ in checks) else 1
 
 
+def _run() -> int:
+    """Call `main`; returns the exit status, also if the reader of the output has gone."""
+    try:
+        try:
+            return main()
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 141
+    except KeyboardInterrupt:
+        return 130
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(_run())

@@ -1,6 +1,7 @@
 """Open an application and print each party's join code; readers of the result are optional.
 python examples/open_application.py http://127.0.0.1:8000 [applicant,bank]"""
 
+import argparse
 import base64
 import os
 import secrets
@@ -8,8 +9,12 @@ import sys
 
 import requests
 
-server = sys.argv[1].rstrip("/")
-readers = {"readers": sys.argv[2].split(",")} if sys.argv[2:] else None
+parser = argparse.ArgumentParser(description=__doc__)
+parser.add_argument("server", help="the server's URL, for example http://127.0.0.1:8000")
+parser.add_argument("readers", nargs="?", help="parties that learn the result (default: all)")
+given = parser.parse_args()
+server = given.server.rstrip("/")
+readers = {"readers": given.readers.split(",")} if given.readers else None
 try:
     answer = requests.post(f"{server}/applications", json=readers, timeout=30)
 except requests.RequestException as error:

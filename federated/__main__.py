@@ -17,6 +17,7 @@ from federated.agents import coordinator_command, lender_command
 
 # An entry point may import a page; no other module of this folder does.
 from ui.federated.serving import open_training_page
+from utils.command_line import CommandParser, run_command
 from utils.errors import TrisealError
 from utils.one_line import in_one_line
 from utils.terminal import print_any_text
@@ -37,10 +38,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except KeyboardInterrupt:
             print("Stopped; started again with the same folder, it goes on.", file=sys.stderr)
             return 130
-    help_asked = bool(words) and words[0] in ("-h", "--help")
-    print(__doc__, file=sys.stdout if help_asked else sys.stderr)
-    return 0 if help_asked else 2
+    parser = CommandParser(prog="python -m federated", description=__doc__)
+    parser.add_argument("command", choices=COMMANDS, help="the part to play")
+    parser.parse_args(words)  # shows the help, or what is wrong
+    return 2
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_command(main)

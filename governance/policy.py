@@ -55,6 +55,7 @@ from governance.policy_files import (
 )
 from governance.policy_texts import SHIPPED
 from governance.purposes import PURPOSES, purpose_words
+from utils.command_line import run_command
 
 __all__ = ["DENY_BY_DEFAULT", "Policies", "apply_change", "copy_shipped", "earlier_texts"]
 
@@ -449,4 +450,4 @@ def _entities(maps: Mapping[str, FieldMap]) -> list[dict[str, Any]]:
 if __name__ == "__main__":
     from governance.policy_command import main
 
-    sys.exit(main(sys.argv[1:]))
+    run_command(lambda: main(sys.argv[1:]))

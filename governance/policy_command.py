@@ -14,6 +14,7 @@ from pathlib import Path
 from governance.access import MOST_BYTES, read_access
 from governance.policy import Policies
 from governance.policy_texts import SHIPPED
+from utils.command_line import CommandParser
 from utils.errors import TrisealError
 from utils.one_line import in_one_line
 
@@ -53,14 +54,23 @@ def _explain(policies: Policies, request: Path) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="python -m governance.policy",
         description="Check a folder of policies, or explain the verdict on a use of data.",
     )
     commands = parser.add_subparsers(dest="command", required=True)
     check = commands.add_parser("check", help="validate the files")
-    check.add_argument("policies", type=Path, nargs="?", default=SHIPPED, metavar="FOLDER")
+    check.add_argument(
+        "policies",
+        type=Path,
+        nargs="?",
+        default=SHIPPED,
+        metavar="FOLDER",
+        help="folder of policies",
+    )
     explain = commands.add_parser("explain", help="say why a use is allowed or denied")
-    explain.add_argument("request", type=Path, metavar="REQUEST.json")
-    explain.add_argument("--policies", type=Path, default=SHIPPED, metavar="FOLDER")
+    explain.add_argument("request", type=Path, metavar="REQUEST.json", help="the request, as JSON")
+    explain.add_argument(
+        "--policies", type=Path, default=SHIPPED, metavar="FOLDER", help="folder of policies"
+    )
     return parser

@@ -23,6 +23,7 @@ from ui.agent.serving import open_pages
 from ui.entry import run_entry
 from ui.institution.serving import open_institution_page
 from ui.owner.serving import open_owner_page
+from utils.command_line import run_command
 
 
 def main(words: Sequence[str]) -> int:
@@ -46,4 +47,4 @@ def main(words: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    run_command(lambda: main(sys.argv[1:]))

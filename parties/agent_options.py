@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from settings import Settings
 from utils.addresses import base_url_of, host_of
+from utils.command_line import CommandParser
 from utils.errors import AddressInvalid, InvalidRequest
 
 if TYPE_CHECKING:
@@ -29,9 +30,7 @@ LONGEST_NAME = 64
 
 def agent_parser(word: str, what: str) -> argparse.ArgumentParser:
     """Return a parser with the options that both agents have."""
-    parser = argparse.ArgumentParser(
-        prog=f"python -m parties {word}", description=what, allow_abbrev=False
-    )
+    parser = CommandParser(prog=f"python -m parties {word}", description=what, allow_abbrev=False)
     parser.add_argument("--name", required=True, type=_name, help="the name that others see")
     parser.add_argument("--home", type=Path, metavar="DIR", help="the agent's own folder")
     parser.add_argument(
@@ -52,7 +51,7 @@ def require_interface(parser: argparse.ArgumentParser, found: argparse.Namespace
 
 def key_parser(word: str) -> argparse.ArgumentParser:
     """Return the parser of the command that prints an agent's public key."""
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog=f"python -m parties {word} key",
         description="Make the agent's long-lived key, or print the existing one.",
     )

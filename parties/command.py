@@ -38,6 +38,7 @@ from parties.trust_file import TrustFile
 from parties.waiting import wait_for_server
 from settings import Settings
 from utils.addresses import base_url_of
+from utils.command_line import CommandParser
 from utils.errors import (
     AddressInvalid,
     InvalidRequest,
@@ -80,7 +81,7 @@ class Arguments:
 
 def parse(words: Sequence[str]) -> Arguments:
     """Parse the command line; an invalid one prints the usage and exits with code 2."""
-    parser = argparse.ArgumentParser(prog="python -m parties", description="One party's agent.")
+    parser = CommandParser(prog="python -m parties", description="One party's agent.")
     parser.add_argument(
         "--party", required=True, type=party_name, metavar="NAME", help="which party this is"
     )

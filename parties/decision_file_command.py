@@ -25,6 +25,7 @@ from parties.store import PartyStore
 from settings import Settings
 from utils.addresses import base_url_of
 from utils.atomic_files import write_atomic
+from utils.command_line import CommandParser
 from utils.errors import AddressInvalid, OutOfStep, UnknownApplication
 
 WORD = "decision-file"
@@ -44,7 +45,7 @@ class Wanted:
 
 def parse(words: Sequence[str]) -> Wanted:
     """Parse the words after `decision-file`; invalid ones print the usage and exit with code 2."""
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog=f"python -m parties {WORD}",
         description="Fetch the decision file of a party's application, and check it.",
     )

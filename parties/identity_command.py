@@ -7,7 +7,6 @@ The last line printed is the one for the other parties' trust files (parties/tru
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from parties.command import party_name
 from parties.identity_file import IDENTITY_KEY, make_identity
 from parties.trust_file import line_of
 from settings import Settings
+from utils.command_line import CommandParser
 
 WORD = "identity"
 
@@ -30,7 +30,7 @@ class Wanted:
 
 def parse(words: Sequence[str]) -> Wanted:
     """Parse the words after `identity`; invalid ones print the usage and exit with code 2."""
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog=f"python -m parties {WORD}",
         description="Make an institution's identity key, or print the existing one.",
     )

@@ -13,6 +13,7 @@ from federated.agents.api.app import lender_app
 from parties.governance.api.apps import institution_app, owner_app
 from service.app import create_app
 from settings import ROOT, Settings
+from utils.command_line import CommandParser, run_command
 from web.problems import MEDIA_TYPE, TYPE_PREFIX
 
 SETTINGS_INTRODUCTION = """\
@@ -136,6 +137,7 @@ def _document(document: dict[str, Any], level: int) -> list[str]:
 
 def main() -> None:
     """Write the files."""
+    CommandParser(prog="python -m scripts.write_docs", description=__doc__).parse_args()
     pages = (("SETTINGS", settings_page()), ("API", api_page()), ("AGENTS", agents_page()))
     for name, page in pages:
         (ROOT / "docs" / f"{name}.md").write_text(page, encoding="utf-8")
@@ -289,4 +291,4 @@ def _errors(operations: list[dict[str, Any]], common: set[str], level: int) -> l
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

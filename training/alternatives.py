@@ -28,6 +28,7 @@ from training.report.plots import alternatives_plot
 from training.time_split import split_rows
 from training.train import MODEL_FOLDER
 from utils.atomic_files import PRIVATE_FOLDER, write_atomic
+from utils.command_line import CommandParser, run_command
 from utils.errors import DeploymentMissing, TrainingDataInvalid, TrisealError
 from utils.one_line import in_one_line
 from utils.strict_json import parse_json
@@ -41,7 +42,7 @@ _MOST_BYTES = 64 << 20
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns the exit code."""
     print_any_text()
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="training.alternatives",
         description=__doc__,
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
@@ -156,4 +157,4 @@ def _shape(name: str) -> Shape:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_command(main)

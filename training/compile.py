@@ -7,7 +7,6 @@ after it is complete and has been loaded successfully.
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
 import sys
@@ -51,6 +50,7 @@ from training.models import Labels
 from training.monotone_check import monotone_text
 from training.report.model_file import write_model_file
 from training.train import MODEL_FOLDER
+from utils.command_line import CommandParser, run_command
 from utils.environments import can_run
 from utils.errors import DeploymentMissing, EngineUnavailable, TrisealError
 from utils.one_line import in_one_line
@@ -63,7 +63,7 @@ DEPLOYMENT_FOLDER = ROOT / "deployment_files"
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns the exit code."""
     print_any_text()
-    parser = argparse.ArgumentParser(prog="training.compile", description=__doc__)
+    parser = CommandParser(prog="training.compile", description=__doc__)
     parser.add_argument(
         "--model", type=Path, default=MODEL_FOLDER, help="folder written by training.train"
     )
@@ -244,4 +244,4 @@ def _keep_benchmark(old: Path, new: Path, model_version: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_command(main)

@@ -18,6 +18,7 @@ import httpx
 from settings import ROOT
 from training import south_german, synthetic_german
 from utils.atomic_files import write_atomic
+from utils.command_line import CommandParser, run_command
 from utils.errors import ServerUnreachable, TrainingDataInvalid, TrisealError
 from utils.one_line import in_one_line
 from utils.regular_files import read_regular
@@ -45,7 +46,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="training.datasets", description=__doc__)
+    parser = CommandParser(prog="training.datasets", description=__doc__)
     sets = parser.add_subparsers(dest="data_set", required=True, metavar="DATA_SET")
     real = sets.add_parser("south-german", help="the 1,000 loans of the South German Credit data")
     real.add_argument(
@@ -67,9 +68,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_out(parser: argparse.ArgumentParser, name: str) -> None:
-    parser.add_argument(
-        "--out", type=Path, default=DATA_FOLDER / name, help="file to write (default: %(default)s)"
-    )
+    parser.add_argument("--out", type=Path, default=DATA_FOLDER / name, help="file to write")
 
 
 def write_south_german(out: Path, source: Path | None = None) -> int:
@@ -147,4 +146,4 @@ def _write(out: Path, text: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_command(main)

@@ -8,7 +8,6 @@ rows is printed: quality, calibration, stability, and outcomes by group.
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from pathlib import Path
@@ -33,6 +32,7 @@ from training.report.evaluation import (
     write_report,
 )
 from training.train import MODEL_FOLDER
+from utils.command_line import CommandParser, run_command
 from utils.errors import DeploymentError, ResultDiffers, TrainingDataInvalid, TrisealError
 from utils.one_line import in_one_line
 from utils.terminal import print_any_text
@@ -46,7 +46,7 @@ BOTH = ("levelled", "concrete")
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns the exit code."""
     print_any_text()
-    parser = argparse.ArgumentParser(prog="training.evaluate", description=__doc__)
+    parser = CommandParser(prog="training.evaluate", description=__doc__)
     parser.add_argument(
         "--engine", choices=[*ENGINES, "all", "both"], default="levelled", help="engine to evaluate"
     )
@@ -261,4 +261,4 @@ def summary(result: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_command(main)

@@ -7,7 +7,6 @@ choose the rounding of the encrypted scores and measure the model; they change n
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
 import sys
@@ -34,6 +33,7 @@ from training.library import LibraryModel
 from training.report.validation import LabelledRows, metrics_of_validation
 from training.train import MODEL_FOLDER, PURPOSE, made_earlier, write_rows
 from utils.atomic_files import write_atomic
+from utils.command_line import CommandParser, run_command
 from utils.errors import RecordInvalid, TrainingDataInvalid, TrainingUnfinished, TrisealError
 from utils.marked_folder import claim_folder, require_ours
 from utils.one_line import in_one_line
@@ -73,7 +73,7 @@ class OwnRows:
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns the exit code."""
     print_any_text()
-    parser = argparse.ArgumentParser(prog="training.federated", description=__doc__)
+    parser = CommandParser(prog="training.federated", description=__doc__)
     parser.add_argument(
         "--run",
         type=Path,
@@ -246,4 +246,4 @@ def trees_by_lender(record: Record) -> dict[str, int]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_command(main)

@@ -4,9 +4,8 @@
 
 from __future__ import annotations
 
-import sys
-
 from training.imported.command import main
+from utils.command_line import run_command
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_command(main)

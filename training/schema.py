@@ -21,6 +21,7 @@ from training.draft.binning_cost import binning_cost, sampled
 from training.draft.decisions_table import decisions_table
 from training.draft.drafting import Options, draft_schema
 from utils.atomic_files import write_atomic
+from utils.command_line import CommandParser, run_command
 from utils.errors import TrainingDataInvalid, TrisealError
 from utils.one_line import in_one_line
 from utils.terminal import print_any_text
@@ -51,7 +52,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="training.schema", description=__doc__)
+    parser = CommandParser(prog="training.schema", description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="CSV file with a header")
     parser.add_argument("--target", required=True, help="header of the label column")
     parser.add_argument(
@@ -116,4 +117,4 @@ def write_draft(data: Path, out: Path, options: Options, replace: bool) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_command(main)

@@ -48,6 +48,7 @@ from training.synthetic_sources import synthetic_source
 from training.time_split import split_rows
 from training.validation import SMALL, auc_of
 from training.weights import class_weights, sample_weights
+from utils.command_line import CommandParser, run_command
 from utils.environments import has_concrete
 from utils.errors import TrainingDataInvalid, TrisealError
 from utils.marked_folder import claim_folder, require_ours
@@ -115,7 +116,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="training.train", description=__doc__)
+    parser = CommandParser(prog="training.train", description=__doc__)
     parser.add_argument("--schema", type=Path, default=DEFAULT_SCHEMA, help="schema file (JSON)")
     parser.add_argument("--data", type=Path, nargs="+", help="CSV files; synthetic data by default")
     parser.add_argument("--target", help="label column; the schema's by default")
@@ -412,4 +413,4 @@ def encoded(splits: Splits, layout: Layout, choices: Choices) -> list[Rows]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_command(main)

@@ -6,9 +6,7 @@ docs/load.json, and writes the table between the document's marks.
 
 from __future__ import annotations
 
-import argparse
 import json
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ from typing import Any
 from settings import ROOT
 from training.measure.text_tables import Table, figure, markdown
 from trials.load.timing import RUN
+from utils.command_line import CommandParser, run_command
 from utils.terminal import print_any_text
 
 BEGIN, END = "<!-- measured load: begin -->", "<!-- measured load: end -->"
@@ -87,10 +86,19 @@ def section(document: Mapping[str, Any]) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Write docs/load.json and the table; returns 1 if a load had wrong or lost applications."""
     print_any_text()
-    parser = argparse.ArgumentParser(prog="trials.growth", description=__doc__)
-    parser.add_argument("loads", nargs="+", metavar="TITLE=FILE")
-    parser.add_argument("--json", type=Path, default=ROOT / "docs" / "load.json")
-    parser.add_argument("--document", type=Path, default=ROOT / "docs" / "OPERATIONS.md")
+    parser = CommandParser(prog="trials.growth", description=__doc__)
+    parser.add_argument(
+        "loads", nargs="+", metavar="TITLE=FILE", help="results of trials.load, each with a title"
+    )
+    parser.add_argument(
+        "--json", type=Path, default=ROOT / "docs" / "load.json", help="file for the figures"
+    )
+    parser.add_argument(
+        "--document",
+        type=Path,
+        default=ROOT / "docs" / "OPERATIONS.md",
+        help="document whose marked tables are replaced",
+    )
     given = parser.parse_args(arguments)
     named = [word.partition("=") for word in given.loads]
     read = [(title, json.loads(Path(path).read_bytes())) for title, _, path in named]
@@ -104,4 +112,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_command(main)

@@ -42,6 +42,7 @@ from features.schema import Schema
 from features.variations import explained_labels
 from model.levels import LEVELS, levels_of
 from settings import ROOT
+from utils.command_line import run_command
 from utils.errors import ForeignMessage, MalformedMessage
 
 MODEL = "joint-stand-in"
@@ -291,4 +292,4 @@ if __name__ == "__main__":
     from server import main
     from trials.joint_stand_in import load as importable  # by its name, for the workers
 
-    sys.exit(main(importable))
+    run_command(lambda: main(importable, sys.argv[1:]))

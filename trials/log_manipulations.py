@@ -19,9 +19,7 @@ the log's own signature.
 
 from __future__ import annotations
 
-import argparse
 import random
-import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -50,6 +48,7 @@ from governance.log.merkle import (
 )
 from trials.command import end_when_told
 from trials.logged_uses import ORIGIN, START, Log, a_log, key_of, public_of, trust
+from utils.command_line import CommandParser, run_command
 from utils.errors import TrisealError
 from utils.terminal import print_any_text
 
@@ -421,9 +420,9 @@ def table(counts: dict[tuple[str, str], Counter[str]]) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the trial, print its table, and return 1 if a manipulation was not found."""
-    parser = argparse.ArgumentParser(prog="python -m trials.log_manipulations")
-    parser.add_argument("--tries", type=int, default=1000)
-    parser.add_argument("--seed", type=int, default=17)
+    parser = CommandParser(prog="python -m trials.log_manipulations")
+    parser.add_argument("--tries", type=int, default=1000, help="number of manipulations")
+    parser.add_argument("--seed", type=int, default=17, help="seed of the manipulations")
     given = parser.parse_args(arguments)
     print_any_text()
     counts = run(given.tries, given.seed)
@@ -433,4 +432,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 if __name__ == "__main__":
     end_when_told()
-    sys.exit(main())
+    run_command(main)

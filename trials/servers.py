@@ -47,7 +47,9 @@ def add_server_options(parser: ArgumentParser) -> None:
     group.add_argument("--database", help="PostgreSQL URL; SQLite by default")
     group.add_argument("--blobs", help="URL of the blobs, for example s3://bucket/prefix")
     group.add_argument("--blob-options", default="{}", help="JSON options for fsspec")
-    group.add_argument("--executor", choices=("local", "ray"), default="local")
+    group.add_argument(
+        "--executor", choices=("local", "ray"), default="local", help="where evaluations run"
+    )
     group.add_argument("--ray-address", help="host:port of the head node of a Ray cluster")
     group.add_argument("--servers", type=int, default=1, help="API nodes; several share a database")
     group.add_argument("--workers", type=int, help="concurrent evaluations per server")

@@ -8,10 +8,8 @@ returns 1 if a sign was wrong.
 
 from __future__ import annotations
 
-import argparse
 import math
 import os
-import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -40,6 +38,7 @@ from features.encoding import Bits, Layout
 from model.polynomial import sample_states
 from model.program import Program
 from settings import ROOT
+from utils.command_line import CommandParser, run_command
 from utils.terminal import print_any_text
 
 Timed = dict[str, list[float]]
@@ -199,11 +198,18 @@ def report(name: str, run: SignRun, rows: Bits) -> int:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the report of both programs; returns 1 if a sign was wrong."""
     print_any_text()
-    parser = argparse.ArgumentParser(prog="trials.signs", description=__doc__)
-    parser.add_argument("--folder", type=Path, default=ROOT / "deployment_files")
-    parser.add_argument("--decisions", type=int, default=1000)
-    parser.add_argument("--explanations", type=int, default=200)
-    parser.add_argument("--profile", default=WIDE_NOISE.profile, choices=PROFILES)
+    parser = CommandParser(prog="trials.signs", description=__doc__)
+    parser.add_argument(
+        "--folder",
+        type=Path,
+        default=ROOT / "deployment_files",
+        help="folder of the compiled model",
+    )
+    parser.add_argument("--decisions", type=int, default=1000, help="number of decisions")
+    parser.add_argument("--explanations", type=int, default=200, help="number of explanations")
+    parser.add_argument(
+        "--profile", default=WIDE_NOISE.profile, choices=PROFILES, help="profile of the parameters"
+    )
     given = parser.parse_args(arguments)
     deployment = Deployment.load(given.folder)
     parameters = Parameters.by_profile(given.profile)
@@ -219,4 +225,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_command(main)

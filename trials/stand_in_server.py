@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import sys
 
+from utils.command_line import run_command
+
 if __name__ == "__main__":  # the workers import this file too
     from server import main
     from trials.stand_in import load
 
-    sys.exit(main(load))
+    run_command(lambda: main(load, sys.argv[1:]))

@@ -6,11 +6,9 @@ how many forgeries of each kind were caught and attributed to their party alone.
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import math
 import os
-import sys
 import time
 from collections.abc import Mapping, Sequence
 
@@ -39,6 +37,7 @@ from features.schema import Schema
 from model.polynomial import sample_states
 from settings import ROOT
 from trials.forged_inputs import FORGED_BITS, FORGED_RECORDS, Forger, forged_upload
+from utils.command_line import CommandParser, run_command
 from utils.terminal import print_any_text
 
 Checks = Mapping[str, tuple[Words, Words]]
@@ -184,10 +183,16 @@ def _can(layout: Layout, party: str, kind: str) -> bool:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run both parts; return 1 if there was a false alarm or a forgery passed."""
     print_any_text()
-    parser = argparse.ArgumentParser(prog="trials.well_formed", description=__doc__)
-    parser.add_argument("--honest", type=int, default=500, metavar="APPLICATIONS")
+    parser = CommandParser(prog="trials.well_formed", description=__doc__)
+    parser.add_argument(
+        "--honest",
+        type=int,
+        default=500,
+        metavar="APPLICATIONS",
+        help="number of honest applications",
+    )
     parser.add_argument("--tries", type=int, default=20, help="of each kind of forgery")
-    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--seed", type=int, default=1, help="seed of the records")
     given = parser.parse_args(arguments)
     layout = Layout(Schema.load(ROOT / "features" / "credit_card.json"))
     wrong = honest(layout, given.honest, given.seed) if given.honest else 0
@@ -197,4 +202,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_command(main)

@@ -8,7 +8,6 @@ the same party without a witness opens every forgery.
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import random
 import secrets
@@ -28,6 +27,7 @@ from features.encoding import Layout
 from parties.joint.channel import Identity
 from parties.joint.protocol import JointProtocol
 from settings import get_settings
+from utils.command_line import CommandParser, run_command
 from utils.errors import ResultNotWitnessed
 from utils.terminal import print_any_text
 from witness.judge import Evaluated, Judge, Messages
@@ -234,7 +234,7 @@ def is_refused(scene: Scene, forgery: Forgery) -> bool:
 def main() -> None:
     """Forge results and print how many were refused, and the witness's time for a result."""
     print_any_text()
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = CommandParser(description=__doc__)
     parser.add_argument("--count", type=int, default=1000, help="number of forgeries")
     parser.add_argument("--deployment", type=Path, default=None, help="the program's folder")
     options = parser.parse_args()
@@ -261,4 +261,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

@@ -6,6 +6,7 @@ been restarted. The cookie ends with the browser session. Neither opens the page
 
 from __future__ import annotations
 
+import hmac
 import secrets
 from collections.abc import Mapping
 from urllib.parse import urlencode
@@ -20,13 +21,14 @@ class PageAccess:
     """The token and the cookie that open the page `name` at `port`.
 
     The token is random unless one is given. Browsers send a cookie to every port of a host, so
-    the cookie's name distinguishes the pages on it.
+    the cookie's name distinguishes the pages on it. Its value is a digest of the token: a process
+    that is started again with the same token opens to the same browsers.
     """
 
     def __init__(self, name: str, port: int, token: SecretStr | None = None) -> None:
         self.token = secrets.token_urlsafe(32) if token is None else token.get_secret_value()
         self._name = f"triseal-{name}-{port}"
-        self._value = secrets.token_urlsafe(32)
+        self._value = hmac.digest(self.token.encode(), self._name.encode(), "sha256").hex()
         self.given = token is not None
 
     def link(self, address: str) -> str:

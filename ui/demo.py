@@ -5,9 +5,12 @@ own page, a witness, and the stage that shows the pages side by side. The stage 
 compliance page and to those of a data owner and an institution, which start last. The institutions'
 identity keys are made at the first start. Every agent pins those of the others unless a trust file
 is set, and their holders cosign the log beside the witness. With any other engine a single page
-plays all parties. Each child leads its own process
-group, so that its workers end with it. Ctrl-C, SIGTERM and SIGHUP stop all of them. If any child
-ends by itself, the others are stopped too, and that is an error.
+plays all parties.
+
+Each child leads its own process group, so that its workers end with it, and writes to a log file
+(ui/demo_output.py). Ctrl-C, SIGTERM and SIGHUP stop all of them. If a child ends by itself during
+the start, the others are stopped too, and that is an error; later it is started again
+(ui/demo_restarts.py), with the same access token.
 """
 
 from __future__ import annotations
@@ -18,7 +21,6 @@ import secrets
 import signal
 import sys
 import threading
-import time
 import webbrowser
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
@@ -27,86 +29,44 @@ from tempfile import TemporaryDirectory
 from types import FrameType
 
 from features.schema import Schema
-from settings import ROOT, Settings
+from parties.store import PartyStore
+from settings import ROOT, Settings, settings_help
 from ui import demo_consent
+from ui.demo_by_hand import shown_path, write_script
+from ui.demo_children import Children, variables_of
 from ui.demo_identities import cosigners_of, make_and_pin
-from ui.demo_processes import Command, DemoProcess, Page, page_context
 from ui.entry import run_entry
 from ui.gradio_environment import gradio_environment
 from ui.places import page_place, said_address
 from ui.units import escape
 from ui.waiting import POLL_SECONDS, wait_for_page
 from utils.addresses import reachable, url_of
-from utils.errors import ServerUnreachable
+from utils.command_line import CommandParser, run_command
 from utils.ports import check_port
 from witness.key import claim_home, load_key, public_hex
 from witness.page import HOST as WITNESS_HOST
 
 JOINT_ENGINE = "levelled"
 """The engine whose parties run in processes of their own."""
+SETTINGS = (
+    *("engine", "deployment", "server_port", "page_host", "page_port", "agent_port"),
+    *("compliance_port", "owner_port", "institution_port", "witness_port"),
+    *("server_data", "party_data", "logs"),
+)
+"""The settings in the help; docs/SETTINGS.md has all."""
 WITNESS = "Auditor"
 """Name of the demonstration's witness."""
-GRACE_SECONDS = 15.0
-"""Time for a child to end before it is killed; the server needs up to 10 seconds."""
 
 
 class _Stopped(Exception):
     """The demonstration was asked to stop."""
 
 
-class Children:
-    """The processes of the demonstration.
-
-    `variables` of a process are passed in its environment or through a pipe, which other users of
-    the machine cannot read.
-    """
-
-    def __init__(self, several_pages: bool) -> None:
-        self._started: dict[str, DemoProcess] = {}
-        self._pages = page_context() if several_pages else None
-
-    def start(self, name: str, words: Sequence[str], settings: Mapping[str, str]) -> None:
-        """Start a script, or a module after `-m`."""
-        self._started[name] = Command(words, _variables(settings))
-
-    def start_page(self, name: str, words: Sequence[str], settings: Mapping[str, str]) -> None:
-        """Start a module that has a page; `words` are its name and arguments."""
-        if self._pages is None:
-            self.start(name, ["-m", *words], settings)
-        else:
-            self._started[name] = Page(self._pages, words, _variables(settings))
-
-    def check(self) -> None:
-        """Raise ServerUnreachable if a child has ended."""
-        for name, child in self._started.items():
-            code = child.exit_code()
-            if code is not None:
-                raise ServerUnreachable(
-                    f"The {name} has ended (exit code {code}); see its output above."
-                )
-
-    def stop(self) -> None:
-        """Terminate every child and its group; kill those that do not end in time."""
-        for child in self._started.values():
-            child.signal(signal.SIGTERM)
-        deadline = time.monotonic() + GRACE_SECONDS
-        for child in self._started.values():
-            while child.exit_code() is None and time.monotonic() < deadline:
-                time.sleep(0.05)
-            # Kill the group even if its leader has ended: other members may still run.
-            child.signal(signal.SIGKILL)
-            child.wait()
-
-
-def _variables(settings: Mapping[str, str]) -> dict[str, str]:
-    return {f"TRISEAL_{name.upper()}": value for name, value in settings.items()}
-
-
 def run(settings: Settings, stop: threading.Event) -> None:
     """Start the server and the pages, print the address, and watch them until `stop` is set.
 
     Raises PortInUse, FolderNotOurs and IdentityKeyInvalid before anything is started, and
-    ServerUnreachable if a child ends.
+    ServerUnreachable if a child ends during the start, or too often.
     """
     check_port(settings.server_host, settings.server_port, "The server", "TRISEAL_SERVER_PORT")
     check_port(settings.page_host, settings.page_port, "The page", "TRISEAL_PAGE_PORT")
@@ -131,7 +91,8 @@ def run(settings: Settings, stop: threading.Event) -> None:
     consent = {kind: secrets.token_urlsafe(32) for kind in demo_consent.NAMES}
     witness = _witness(settings)
     trusted = {} if witness is None else {"trusted_witnesses": witness}
-    children = Children(several_pages=bool(agents))
+    children = Children(ROOT / settings.logs, bool(agents), _say)
+    _say_what_starts(settings, server_url, agents, witness is not None)
 
     def alive() -> None:
         if stop.is_set():
@@ -147,36 +108,43 @@ def run(settings: Settings, stop: threading.Event) -> None:
             if settings.cosigners is None and trust:
                 institutions = cosigners_of(ROOT / settings.party_data, list(agents))
                 own["cosigners"] = ", ".join(filter(None, (witness, institutions)))
-        children.start("server", ["server.py"], own)
+        children.start("server", ["server.py"], own, needed=True)
         # Started at once: pages load their libraries while the server loads its model.
+        commands = {}
         for name, port in agents.items():
-            words = ["parties", "--party", name, "--port", str(port), "--new"]
+            words = ["parties", "--party", name, "--port", str(port)]
             if name in trust:
                 words += ["--trust", str(trust[name])]
             own = {"server_url": server_url, "page_token": tokens[name], **trusted}
             own["demonstration_token"] = played[name]
-            children.start_page(f"{name.replace('_', ' ')}'s agent", words, own)
+            home = ROOT / settings.party_data / name
+            PartyStore(home).claim()
+            commands[name] = write_script(home, words, variables_of(own))
+            # Only a process that has died resumes the application of the one before.
+            first, by_hand = [*words, "--new"], commands[name]
+            children.start_page(_said(name), name, first, own, again=words, by_hand=by_hand)
         own = {
             "server_url": server_url,
             "page_token": place.access.token,
             "agent_tokens": json.dumps(tokens),
             "demonstration_tokens": json.dumps(played),
+            "agent_commands": json.dumps(commands),
             "compliance_token": compliance,
             "consent_tokens": json.dumps(consent),
             **trusted,
         }
-        children.start_page("page", ["app"], own)
+        name = "stage" if agents else "page"
+        children.start_page(name, name, ["app"], own, needed=True)
         for port in (*agents.values(), settings.page_port):
             wait_for_page(url_of(reachable(settings.page_host), port), alive)
-        _say(
-            f"\nTriseal is ready: open {said_address(place)} in a browser. Press Ctrl-C to stop.\n"
-        )
+        children.keep()
+        _say(f"\nTriseal is ready: open {said_address(place)} in a browser. Press Ctrl-C to stop.")
         if agents:  # only now, so that it takes no time from the start of the others
             own = {"server_url": server_url, "page_token": compliance}
-            children.start_page("compliance page", ["ui.compliance"], own)
+            children.start_page("compliance page", "compliance", ["ui.compliance"], own)
             folder = ROOT / settings.party_data
             for each in demo_consent.commands(settings, folder, server_url, consent):
-                children.start_page(each.name, each.words, each.settings)
+                children.start_page(each.name, each.kind, each.words, each.settings)
         with _opened(place.access.link(place.address)) if _has_display() else nullcontext():
             while True:
                 alive()
@@ -185,6 +153,28 @@ def run(settings: Settings, stop: threading.Event) -> None:
         _say("Stopping the server and the pages.")
     finally:
         children.stop()
+
+
+def _say_what_starts(
+    settings: Settings, server_url: str, agents: Mapping[str, int], has_witness: bool
+) -> None:
+    """Print the addresses of the processes, and where their logs are."""
+    host = reachable(settings.page_host)
+    lines = [("Server", f"{server_url} (API: {server_url}/docs)")]
+    lines += [(_said(name).capitalize(), url_of(host, port)) for name, port in agents.items()]
+    if has_witness:
+        lines.append(("Witness", url_of(WITNESS_HOST, settings.witness_port)))
+    page = url_of(host, settings.page_port)
+    lines.append(("Stage" if agents else "Page", f"{page} (its link follows)"))
+    width = max(len(name) for name, _ in lines)
+    logs = shown_path(ROOT / settings.logs)
+    _say(f"Starting Triseal. Requests are logged in {logs}; warnings and errors appear here.")
+    for name, address in lines:
+        _say(f"  {name:<{width}}  {address}")
+
+
+def _said(name: str) -> str:
+    return f"{name.replace('_', ' ')}'s process"
 
 
 def _witness(settings: Settings) -> str | None:
@@ -227,8 +217,11 @@ def _has_display() -> bool:
     )
 
 
-def main() -> int:
+def main(arguments: Sequence[str]) -> int:
     """Run the demonstration until it is stopped; returns the exit code."""
+    CommandParser(
+        prog="python -m ui.demo", description=__doc__, epilog=settings_help(*SETTINGS)
+    ).parse_args(arguments)
     stop = threading.Event()
 
     def end(_number: int, _frame: FrameType | None) -> None:
@@ -249,4 +242,4 @@ def _say(text: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_command(lambda: main(sys.argv[1:]))

@@ -28,8 +28,9 @@ _SECONDS = 30.0
 
 @dataclass(frozen=True)
 class AgentStart:
-    """The start of one of the two: its name for people, module and words, and settings."""
+    """The start of one of the two: its kind, name for people, module and words, and settings."""
 
+    kind: str
     name: str
     words: list[str]
     settings: Mapping[str, str]
@@ -54,6 +55,7 @@ def commands(
     ports = {OWNER: settings.owner_port, INSTITUTION: settings.institution_port}
     return [
         AgentStart(
+            kind,
             f"{NAMES[kind]}'s agent",
             [
                 *("parties", kind, "--name", NAMES[kind], "--home", str(homes[kind])),

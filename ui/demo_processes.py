@@ -15,6 +15,7 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext
 from typing import Protocol
 
@@ -41,10 +42,13 @@ class DemoProcess(Protocol):
 class Command:
     """A script or module of this project, run by the current interpreter."""
 
-    def __init__(self, words: Sequence[str], variables: Mapping[str, str]) -> None:
+    def __init__(
+        self, words: Sequence[str], variables: Mapping[str, str], streams: tuple[int, int]
+    ) -> None:
+        """Start it; its standard output and error are the descriptors of `streams`."""
         self._started = subprocess.Popen(  # noqa: S603 - our own file, no shell
             [sys.executable, *words], cwd=ROOT, env={**os.environ, **variables},
-            start_new_session=True,
+            stdin=subprocess.DEVNULL, stdout=streams[0], stderr=streams[1], start_new_session=True,
         )  # fmt: skip
 
     def exit_code(self) -> int | None:
@@ -73,10 +77,20 @@ class Page:
     """A module of this project with a page, as a copy of the process of `context`."""
 
     def __init__(
-        self, context: ForkServerContext, words: Sequence[str], variables: Mapping[str, str]
+        self,
+        context: ForkServerContext,
+        words: Sequence[str],
+        variables: Mapping[str, str],
+        streams: tuple[int, int],
     ) -> None:
-        self._process = context.Process(target=_run, args=(tuple(words), dict(variables)))
-        self._process.start()
+        """Start it; its standard output and error are copies of the descriptors of `streams`."""
+        # A connection is what the standard library can send to another process.
+        out, err = (Connection(os.dup(stream), readable=False) for stream in streams)
+        with out, err:
+            self._process = context.Process(
+                target=_run, args=(tuple(words), dict(variables), out, err)
+            )
+            self._process.start()
 
     def exit_code(self) -> int | None:
         """Return the exit code, negative for a signal, or None while the process runs."""
@@ -107,9 +121,17 @@ def page_context() -> ForkServerContext | None:
     return context
 
 
-def _run(words: tuple[str, ...], variables: dict[str, str]) -> None:
+def _run(
+    words: tuple[str, ...], variables: dict[str, str], out: Connection, err: Connection
+) -> None:
     """Become the page: run a module with its arguments, as `python -m` does."""
     os.setsid()
+    for stream, number in ((out, 1), (err, 2)):
+        with stream:
+            os.dup2(stream.fileno(), number)
+    # The copied process's own may have been files, and ask for a position that pipes do not have.
+    sys.stdout = open(1, "w", buffering=1, closefd=False)  # noqa: SIM115
+    sys.stderr = open(2, "w", buffering=1, errors="backslashreplace", closefd=False)  # noqa: SIM115
     setproctitle(f"python -m {' '.join(words)}")
     signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ.update(variables)

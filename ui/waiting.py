@@ -30,4 +30,4 @@ def wait_for_page(url: str, alive: Callable[[], None] = lambda: None) -> None:
             except httpx.TransportError:
                 pass  # not listening yet
             time.sleep(POLL_SECONDS)
-    raise ServerUnreachable(f"The page at {url} does not respond; see its log above.")
+    raise ServerUnreachable(f"The page at {url} does not respond; see its log.")

@@ -1,12 +1,14 @@
-"""The API documentation: one page that loads its viewer, Swagger UI, from this server.
+"""The API documentation: two pages that load their viewers, Swagger UI and ReDoc, from this server.
 
-Its links are relative, so that it works behind a proxy that adds a path prefix. The viewer's files
-come from the package fastapi-standalone-docs. The package's own functions are not used: they patch
-FastAPI for the whole process and put an inline script into the page.
+Their links are relative, so that they work behind a proxy that adds a path prefix. The viewers'
+files come from the package fastapi-standalone-docs. The package's own functions are not used: they
+patch FastAPI for the whole process and put inline scripts into the pages.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
@@ -14,15 +16,47 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, Response
 
-PAGE = "/docs"
-_VIEWER = Path(str(files("fastapi_standalone_docs"))) / "static" / "swagger"
-_FILES = {
-    "swagger-ui.css": "text/css; charset=utf-8",
-    "swagger-ui-bundle.js": "text/javascript; charset=utf-8",
-}
-_START = f"{PAGE}/start.js"
-PATHS = (PAGE, _START, *(f"{PAGE}/{name}" for name in _FILES))
-"""The page and the files that it loads, except for the OpenAPI document."""
+_FILES = Path(str(files("fastapi_standalone_docs"))) / "static"
+_CSS, _SCRIPT = "text/css; charset=utf-8", "text/javascript; charset=utf-8"
+
+
+@dataclass(frozen=True)
+class Viewer:
+    """A page that shows the OpenAPI document: its path, its files, and the script that starts it.
+
+    `files` are the media types of the files in the package's `folder`, by name.
+    """
+
+    page: str
+    folder: str
+    files: Mapping[str, str]
+    start: str
+
+    @property
+    def name(self) -> str:
+        """The last part of the page's path, relative to which browsers resolve its links."""
+        return self.page[1:]
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """The page and the files that it loads, except for the OpenAPI document."""
+        return (self.page, *(f"{self.page}/{name}" for name in ("start.js", *self.files)))
+
+    @property
+    def html(self) -> str:
+        """The page."""
+        styles = "".join(
+            f'<link rel="stylesheet" href="{self.name}/{name}">\n'
+            for name in self.files
+            if name.endswith(".css")
+        )
+        scripts = "".join(
+            f'<script src="{self.name}/{name}"></script>\n'
+            for name in (*self.files, "start.js")
+            if name.endswith(".js")
+        )
+        return _HTML.format(styles=styles, scripts=scripts)
+
 
 _HTML = """<!doctype html>
 <html lang="en">
@@ -31,18 +65,19 @@ _HTML = """<!doctype html>
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>Triseal: the HTTP API</title>
 <link rel="icon" href="data:,">
-<link rel="stylesheet" href="docs/swagger-ui.css">
-</head>
+{styles}</head>
 <body>
 <noscript>This page needs JavaScript; openapi.json has the same content.</noscript>
 <div id="api"></div>
-<script src="docs/swagger-ui-bundle.js"></script>
-<script src="docs/start.js"></script>
-</body>
+{scripts}</body>
 </html>
 """
-# Without `validatorUrl: null`, the viewer sends the document's URL to a third-party validator.
-_SCRIPT = """"use strict";
+SWAGGER_UI = Viewer(
+    "/docs",
+    "swagger",
+    {"swagger-ui.css": _CSS, "swagger-ui-bundle.js": _SCRIPT},
+    # Without `validatorUrl: null`, the viewer sends the document's URL to a third-party validator.
+    """"use strict";
 SwaggerUIBundle({
   url: "openapi.json",
   dom_id: "#api",
@@ -50,29 +85,43 @@ SwaggerUIBundle({
   validatorUrl: null,
   presets: [SwaggerUIBundle.presets.apis],
 });
-"""
+""",
+)
+REDOC = Viewer(
+    "/redoc",
+    "redoc",
+    {"redoc.standalone.js": _SCRIPT, "logo-mini.svg": "image/svg+xml"},
+    # The search would start a worker from a blob, which the pages' policy does not allow.
+    """"use strict";
+Redoc.init("openapi.json", {disableSearch: true}, document.getElementById("api"));
+""",
+)
+VIEWERS = (SWAGGER_UI, REDOC)
+PATHS = tuple(path for viewer in VIEWERS for path in viewer.paths)
+"""The paths of both pages and their files."""
 
 router = APIRouter(include_in_schema=False)
 
 
-@router.get(PAGE)
-async def page(_: Request) -> Response:
-    """Return the documentation page."""
-    return HTMLResponse(_HTML)
+def _add(viewer: Viewer) -> None:
+    async def page(_: Request) -> Response:
+        return HTMLResponse(viewer.html)
+
+    async def start(_: Request) -> Response:
+        return Response(viewer.start, media_type=_SCRIPT)
+
+    router.add_api_route(viewer.page, page)
+    router.add_api_route(f"{viewer.page}/start.js", start)
+    for name, media_type in viewer.files.items():
+        _add_file(viewer, name, media_type)
 
 
-@router.get(_START)
-async def start(_: Request) -> Response:
-    """Return the script that starts the viewer."""
-    return Response(_SCRIPT, media_type="text/javascript")
-
-
-def _add(name: str, media_type: str) -> None:
+def _add_file(viewer: Viewer, name: str, media_type: str) -> None:
     async def viewer_file(_: Request) -> Response:
-        return FileResponse(_VIEWER / name, media_type=media_type)
+        return FileResponse(_FILES / viewer.folder / name, media_type=media_type)
 
-    router.add_api_route(f"{PAGE}/{name}", viewer_file)
+    router.add_api_route(f"{viewer.page}/{name}", viewer_file)
 
 
-for _name, _media_type in _FILES.items():
-    _add(_name, _media_type)
+for _viewer in VIEWERS:
+    _add(_viewer)

@@ -13,11 +13,16 @@ from web.paths import path_in_app
 
 ALWAYS = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
 NOTHING = "default-src 'none'; frame-ancestors 'none'"
+_REDOC_STYLES = (
+    "'sha256-47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU='",  # empty; filled by script
+    "'sha256-QMIg+bpjm3JdElJ388KYke01izlUW0UoNOeKjpMxdgc='",  # of its scrollbar
+)
+"""The style elements that ReDoc adds to its page, by their hashes."""
 DOCUMENTATION = "; ".join(
     (
         "default-src 'none'",
         "script-src 'self'",
-        "style-src 'self'",
+        f"style-src 'self' {' '.join(_REDOC_STYLES)}",
         "img-src 'self' data:",
         "connect-src 'self'",
         "base-uri 'none'",
@@ -25,7 +30,7 @@ DOCUMENTATION = "; ".join(
         "frame-ancestors 'none'",
     )
 )
-"""The policy of the documentation page (web/documentation.py): only from this server."""
+"""The policy of the documentation pages (web/documentation.py): only from this server."""
 REFUSED = {**ALWAYS, "Content-Security-Policy": NOTHING, "Cache-Control": "no-store"}
 """Headers of a response that no browser may cache, as of one to malformed HTTP."""
 
@@ -42,8 +47,8 @@ _PAGE = _raw({**ALWAYS, "Content-Security-Policy": DOCUMENTATION})
 class SecurityHeaders:
     """ASGI middleware that adds the headers to all responses, including errors.
 
-    `pages` are the paths of the documentation page and its files; they and `cacheable` contain no
-    data of applications, so browsers may cache them.
+    `pages` are the paths of the documentation pages and their files; they and `cacheable` contain
+    no data of applications, so browsers may cache them.
     """
 
     def __init__(

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 
 from ui.entry import run_entry
+from utils.command_line import run_command
 from witness.command import parse, run
 
 
@@ -19,4 +20,4 @@ def main(words: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    run_command(lambda: main(sys.argv[1:]))

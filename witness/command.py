@@ -6,7 +6,6 @@ python -m witness --name Auditor    check and sign the results of the server
 
 from __future__ import annotations
 
-import argparse
 import logging
 import signal
 import threading
@@ -20,6 +19,7 @@ from parties.client import ServerClient
 from parties.cosigner import Cosigner
 from parties.waiting import wait_for_server
 from settings import Settings
+from utils.command_line import CommandParser
 from utils.errors import EngineUnavailable
 from utils.ports import check_port
 from witness.client import WitnessClient
@@ -47,7 +47,7 @@ class Arguments:
 
 def parse(words: Sequence[str]) -> Arguments:
     """Parse the command line; an invalid one prints the usage and exits with code 2."""
-    parser = argparse.ArgumentParser(prog="python -m witness", description="A witness of results.")
+    parser = CommandParser(prog="python -m witness", description="A witness of results.")
     parser.add_argument(
         "--key", action="store_true", help="print the public key; make it if needed"
     )

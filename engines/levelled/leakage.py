@@ -26,9 +26,7 @@ what the others know themselves of x, so that the bounds are the same whichever 
 
 from __future__ import annotations
 
-import argparse
 import math
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,6 +43,7 @@ from engines.levelled.selection import SelectionTree
 from engines.levelled.sign_budgets import sign_budgets
 from engines.levelled.well_formed import CHECKED, check_budget, check_variance
 from features.encoding import Layout
+from utils.command_line import CommandParser, run_command
 from utils.terminal import print_any_text
 
 
@@ -250,7 +249,7 @@ def report(deployment: Deployment, opens: str) -> list[str]:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the tables of a deployment for signs and for scores; return 0."""
     print_any_text()
-    parser = argparse.ArgumentParser(prog="engines.levelled.leakage", description=__doc__)
+    parser = CommandParser(prog="engines.levelled.leakage", description=__doc__)
     parser.add_argument("folder", type=Path, help="of the deployment, deployment_files")
     deployment = Deployment.load(parser.parse_args(arguments).folder)
     for opens in (SIGN, SCORE):
@@ -260,4 +259,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_command(main)

@@ -46,7 +46,7 @@ from engines.levelled.parameters import (
     Parameters,
     mask_parameters,
 )
-from utils.terminal import print_any_text
+from utils.command_line import CommandParser, run_command
 
 _SMALLEST_BLOCK = 60  # the formula for δ does not hold below
 _SAMPLE_POLYNOMIALS = 2
@@ -233,8 +233,13 @@ def report(parameters: Parameters) -> str:
     return "\n".join(lines)
 
 
-if __name__ == "__main__":
-    print_any_text()
+def main() -> None:
+    """Print the estimates of every profile."""
+    CommandParser(prog="python -m engines.levelled.security", description=__doc__).parse_args()
     for profile in PROFILES.values():
         print(report(profile))
         print(f"  The same for the masks, {mask_parameters(profile).profile}.")
+
+
+if __name__ == "__main__":
+    run_command(main)

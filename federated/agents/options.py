@@ -13,6 +13,7 @@ from parties.joint.identities import IdentityKey
 from parties.trainings_client import TrainingsClient
 from parties.trust_file import TrustFile
 from settings import ROOT, Settings
+from utils.command_line import CommandParser
 from utils.ports import check_port
 
 LONGEST = 30 * 86_400
@@ -30,7 +31,7 @@ class _WithDefaults(argparse.ArgumentDefaultsHelpFormatter):
 
 def agent_parser(word: str, description: str) -> argparse.ArgumentParser:
     """Return a parser with the options that both commands have."""
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog=f"python -m federated {word}",
         description=description,
         allow_abbrev=False,

@@ -20,6 +20,10 @@ PARTY_SCOPES = (SEND, RUN, READ, RELAY, ERASE)
 """The scopes of a party's token, unless the party asked for fewer when it joined."""
 WATCH = "watch"
 """The scope of the watch token: read the state and the traffic."""
+_SOURCE = (
+    "`POST /applications` opens an application and returns a join code for each party; "
+    "`POST /applications/{client_id}/join` with that code returns the party's token."
+)
 
 
 def require_id(client_id: str) -> None:
@@ -33,13 +37,11 @@ def require_id(client_id: str) -> None:
 def token_of(application: Application, secret: str | None, now: float) -> Token:
     """Return the application's token with that secret; raises NotAuthorised."""
     if secret is None:
-        raise NotAuthorised("Send the party's token as `Authorization: Bearer <token>`.")
+        raise NotAuthorised(f"Send the party's token as `Authorization: Bearer <token>`. {_SOURCE}")
     own = digest(secret)
     found = [token for token in application.tokens if hmac.compare_digest(own, token.digest)]
     if not found:
-        raise NotAuthorised(
-            "This token does not belong to this application; join the application to get one."
-        )
+        raise NotAuthorised(f"This token does not belong to this application. {_SOURCE}")
     if found[0].expires <= now:
         raise NotAuthorised(
             "This token has expired; a token can be renewed only while it is valid. Open a new "

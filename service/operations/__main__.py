@@ -17,6 +17,7 @@ import httpx
 
 from service.storage.operator_token import FILE, read_token
 from settings import Settings, get_settings
+from utils.command_line import CommandParser, run_command
 from utils.errors import NotAuthorised, ServerUnreachable, TrisealError
 from utils.one_line import in_one_line
 from utils.terminal import print_any_text
@@ -163,7 +164,7 @@ def _cell(value: Any) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m service.operations", description=__doc__)
+    parser = CommandParser(prog="python -m service.operations", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     for name, what in (("list", "list all applications"), ("jobs", "list the newest jobs")):
         listing = commands.add_parser(name, help=what)
@@ -178,9 +179,9 @@ def _parser() -> argparse.ArgumentParser:
         ("erase", "erase an application at once"),
     ):
         one = commands.add_parser(name, help=what)
-        one.add_argument("client_id")
+        one.add_argument("client_id", help="the application's id")
         if name == "cancel":
-            one.add_argument("program", nargs="?", default="decide")
+            one.add_argument("program", nargs="?", default="decide", help="the program")
     partner = commands.add_parser("partner", help="institutions that may ask for permits")
     actions = partner.add_subparsers(dest="action", required=True)
     listing = actions.add_parser("list", help="list all partners")
@@ -188,11 +189,11 @@ def _parser() -> argparse.ArgumentParser:
     add = actions.add_parser("add", help="register a partner, and print its token")
     remove = actions.add_parser("remove", help="remove a partner")
     for action in (add, remove):
-        action.add_argument("partner_id", metavar="ID")
+        action.add_argument("partner_id", metavar="ID", help="the partner's id")
     add.add_argument("partner_type", metavar="TYPE", help="its type in the policy, such as bank")
     add.add_argument("key", metavar="KEY", help="its public key: 64 hexadecimal digits")
     return parser
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_command(main)

@@ -15,6 +15,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from utils.command_line import CommandParser, run_command
+
 ROOT = Path(__file__).resolve().parents[2]
 FOUND = ROOT / "build" / "fuzz"
 PACKAGES = ["engines", "federated", "parties", "service", "python_multipart", "zipfile"]
@@ -56,7 +58,7 @@ def fuzz(name: str, seconds: int) -> None:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = CommandParser(description=__doc__)
     parser.add_argument("--seconds", type=int, default=20, help="for each decoder")
     parser.add_argument("--decoder", help="this one alone")
     parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
@@ -79,4 +81,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_command(main)

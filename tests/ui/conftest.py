@@ -5,6 +5,7 @@ import os
 import shutil
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -168,13 +169,14 @@ def any_schema(request) -> Schema:
 class LivePage(ChildProcess):
     """`python app.py` for a server."""
 
-    def __init__(self, folder: Path, server: LiveServer) -> None:
+    def __init__(self, folder: Path, server: LiveServer, **more: Any) -> None:
         port = free_port()
         settings = {
             "server_url": server.url,
             "page_port": port,
             "party_data": folder / "parties",
             "deployment": server.deployment,
+            **more,
         }
         super().__init__(["app.py"], folder / "page.log", settings)
         self.start()

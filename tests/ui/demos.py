@@ -75,12 +75,14 @@ class Demo(ChildProcess):
 
     def __init__(self, folder, deployment, engine, more=None, **settings):
         self.page_port, self.server_port = free_port(), free_port()
+        self._logs = folder / "logs"
         self.agent_port, self.compliance_port = free_ports(8), free_port()
         self.consent_ports = {"owner": free_port(), "institution": free_port()}
         settings = {
             "engine": engine,
             "deployment": deployment,
             "server_port": self.server_port,
+            "logs": folder / "logs",
             "server_data": folder / "server",
             "party_data": folder / "parties",
             "page_port": self.page_port,
@@ -102,6 +104,10 @@ class Demo(ChildProcess):
     def wait_for(self, words):
         """Wait until the demonstration has printed `words`."""
         self.wait_until(lambda: words in self.log(), 120)
+
+    def logged(self) -> str:
+        """Return the logs of all processes."""
+        return "".join(path.read_text() for path in sorted(self._logs.glob("*.log*")))
 
     @property
     def link(self) -> str:

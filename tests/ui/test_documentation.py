@@ -1,4 +1,4 @@
-"""The documentation page in a real browser: complete, and loaded only from this server."""
+"""The documentation pages in a real browser: complete, and loaded only from this server."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class PrefixProxy:
 class Documentation:
     """The page, with its requests and the errors of its browser."""
 
-    def __init__(self, page: Any, url: str) -> None:
+    def __init__(self, page: Any, url: str, path: str = "/docs", ready: str = ".opblock") -> None:
         self.page, self.asked, self.complaints = page, [], []
         page.set_viewport_size({"width": WIDTHS[0], "height": 900})
         page.set_default_timeout(40_000)
@@ -73,8 +73,8 @@ class Documentation:
             lambda said: said.type in ("error", "warning") and self.complaints.append(said.text),
         )
         page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        page.goto(f"{url}/docs")
-        page.wait_for_selector(".opblock")
+        page.goto(f"{url}{path}")
+        page.wait_for_selector(ready)
 
     def try_health(self) -> str:
         """Request /health/live with the page's own button; returns the response that it shows."""
@@ -113,6 +113,23 @@ def test_page_shows_every_call_and_contacts_no_other_host(
     assert '"status"' in shown.try_health()
     assert_all_from(shown.asked, live_server.url)
     assert shown.complaints == [], "such as of the Content-Security-Policy"
+
+
+def test_redoc_shows_every_call_and_contacts_no_other_host(
+    context: Any, live_server: LiveServer
+) -> None:
+    """Through a proxy that adds a prefix, which has nothing else."""
+    with closing(PrefixProxy(live_server.port)) as proxy:
+        shown = Documentation(context.new_page(), proxy.url, "/redoc", "[data-section-id]")
+        calls = "[data-section-id*='operation/'], [data-section-id*='/paths/']"
+        shown.page.wait_for_selector(calls)
+        assert "POST" in shown.page.inner_text("#api").upper()
+        for width in WIDTHS:
+            shown.page.set_viewport_size({"width": width, "height": 900})
+            excess = shown.page.evaluate("document.documentElement.scrollWidth - innerWidth")
+            assert excess <= 0, "nothing is cut off at the side"
+        assert_all_from(shown.asked, proxy.url)
+        assert shown.complaints == [], "such as of the Content-Security-Policy"
 
 
 def test_content_security_policy_blocks_other_hosts(shown: Documentation) -> None:

@@ -6,10 +6,12 @@ import re
 import httpx
 import pytest
 from fastapi.routing import APIRoute
+from pydantic import SecretStr
 from starlette.routing import Mount
 
 from tests.ui.guarded_pages import KINDS, Page
 from tests.ui.links import opened
+from ui.access import PageAccess
 from ui.guard import PageGuard
 
 
@@ -244,6 +246,19 @@ def test_pages_on_all_addresses_accept_only_listed_names(tmp_path):
     hosts = made.place.hosts
     assert hosts.named("demo.test:1") and hosts.named("localhost")
     assert hosts.named(everywhere) is None and hosts.named("192.0.2.1") is None
+
+
+def test_cookie_outlives_a_restart_with_the_same_token_only():
+    def cookie(name="bank", port=1, token="a" * 43):
+        return PageAccess(name, port, SecretStr(token)).cookie(secure=False)["Set-Cookie"]
+
+    kept = cookie().split(";")[0]
+    assert PageAccess("bank", 1, SecretStr("a" * 43)).opened(kept)
+    value = kept.split("=")[1]
+    assert value not in cookie("applicant") and value not in cookie(token="b" * 43)
+    assert value not in cookie(port=2)
+    for other in (PageAccess("bank", 1), PageAccess("bank", 1, SecretStr("b" * 43))):
+        assert not other.opened(kept)
 
 
 def test_parties_pages_have_different_cookies(tmp_path):

@@ -6,9 +6,12 @@ browser.
 """
 
 import json
+import os
+import re
 import signal
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from urllib.parse import parse_qsl, urlsplit
 
 import httpx
@@ -22,8 +25,8 @@ from model.reasons import principal_reasons
 from parties.client import ServerClient
 from parties.joint.codes import open_joint
 from tests.parties.running import Oracle, until
-from tests.ui.conftest import chromium_with
-from tests.ui.demos import Demo, alive, relayed_from_ipv4
+from tests.ui.conftest import LivePage, chromium_with
+from tests.ui.demos import Demo, alive, free_ports, relayed_from_ipv4
 from tests.ui.foreign import (
     CALL,
     NAMED_BY_STRANGERS,
@@ -266,7 +269,7 @@ def test_codes_and_tokens_stay_out_of_referrers_and_logs(wide, demo):
     asked = [dict(parse_qsl(urlsplit(one.url(name)).query)) for name in one.names]
     secrets = [value for query in asked for value in (query["token"], query["join"])]
     assert len(set(secrets)) == 2 * len(one.names)
-    printed = demo.log()
+    printed = demo.log() + demo.logged()
     assert not [secret for secret in secrets if secret in printed]
     framed = [frame.url for frame in one.page.frames[1:]]
     assert len(framed) == len(one.names) and not [url for url in framed if "token" in url]
@@ -412,7 +415,7 @@ def test_all_steps_from_keys_to_explanation(wide, demo, schema, signs_oracle, tu
     ports = {demo.page_port, *demo.agent_ports(len(one.names))}
     hosts = {url.split("/")[2] for url in one.asked if "://" in url}
     assert hosts == {f"127.0.0.1:{port}" for port in ports}  # nothing from elsewhere
-    assert "Traceback" not in demo.log()
+    assert "Traceback" not in demo.log() + demo.logged()
 
 
 def test_browser_sessions_are_separate(wide, narrow):
@@ -585,14 +588,73 @@ def test_the_stage_plays_an_application_to_its_end(narrow, signs_oracle):
     assert_all_fit(one, beside=False)
 
 
+def test_party_whose_process_dies_is_started_again_and_its_frame_says_so(narrow, demo):
+    """After the decision."""
+    one, figure = narrow, narrow.page.locator('figure[data-party="bank"]')
+    before = one.text("bank", ".ts-print code")
+    (bank,) = [pid for pid in demo.family() if "--party bank " in demo.command(pid)]
+    os.kill(bank, signal.SIGKILL)
+    note = figure.locator(".ts-absent")
+    note.wait_for()
+    assert "The bank's process has ended" in note.inner_text()
+    command = note.locator("code").inner_text()
+    assert one.page.locator(".ts-absent").count() == 1, "of the other parties there is none"
+    assert_fits(one.page)
+    script = Path(command.removeprefix("sh "))
+    assert script.stat().st_mode & 0o777 == 0o600
+    assert one.url("bank").split("token=")[1].split("&")[0] in script.read_text()
+    note.wait_for(state="detached")
+    one.frame("bank").locator(".ts-word").wait_for()
+    assert one.text("bank", ".ts-print code") == before
+    assert "The bank's process has ended (killed by SIGKILL)" in demo.log()
+    demo.wait_until(lambda: bool(agents_named(demo, "bank")))
+    (agent,) = agents_named(demo, "bank")
+    assert "--trust" in agent and "--new" not in agent
+
+
+def agents_named(demo, party):
+    """Return the command lines of the agents of a party that run."""
+    commands = [demo.command(pid) for pid in demo.family()]
+    return [command for command in commands if f"-m parties --party {party} " in command]
+
+
+def test_stage_without_the_parties_processes_opens_no_application(
+    demo, context, tmp_path, signs_deployment
+):
+    """The stage of another process, whose server is that of the demonstration."""
+    server = SimpleNamespace(url=f"http://[::1]:{demo.server_port}", deployment=signs_deployment)
+    before = demo.logged().count('"path": "/applications"')
+    alone = LivePage(tmp_path, server, agent_port=free_ports(3))
+    try:
+        printed = alone.log()
+        assert "do not run: Applicant, Bank, Credit agency" in printed
+        assert "-m parties --party bank" in printed and "make demo" in printed
+        page = context.new_page()
+        page.goto(alone.link)
+        for party in ("applicant", "bank", "credit_agency"):
+            note = page.locator(f'figure[data-party="{party}"] .ts-absent')
+            note.locator(f"text=-m parties --party {party}").wait_for()
+        page.click("#new")
+        page.locator("text=No application was opened").first.wait_for()
+        assert page.locator("iframe").count() == 0
+        page.close()
+    finally:
+        alone.stop()
+    assert demo.logged().count('"path": "/applications"') == before > 0
+
+
 def test_every_party_has_its_own_process_and_ctrl_c_stops_all(demo, schema):
     """The last test on this demonstration."""
     said = demo.log()
-    assert f"listens at http://[::1]:{demo.server_port}" in said
+    assert re.search(rf"Server +http://\[::1\]:{demo.server_port} ", said)
     assert f"open http://[::1]:{demo.page_port}/?token=" in said
+    printed = [line for line in said.splitlines() if line and "SIGKILL" not in line]
+    assert len(printed) <= 10 and not [line for line in printed if line.startswith("{")]
+    assert printed[-1].startswith("Triseal is ready: open ")
+    assert demo.logged().count('"message": "request"') > 100
     with opened_link(demo.link) as client:
         for port in demo.agent_ports(len(schema.party_names)):
-            assert f"at http://[::1]:{port}" in said
+            assert f" http://[::1]:{port}\n" in said
             refused = client.get(f"http://[::1]:{port}")
             assert refused.status_code == 403 and "with its link" in refused.text
     family = demo.family()

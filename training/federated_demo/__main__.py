@@ -29,6 +29,7 @@ from training.federated_demo.decisions import decide
 from training.federated_demo.joint_training import train
 from training.federated_demo.lenders import ROWS, SCHEMA, TEST_ROWS, draw
 from training.federated_demo.report import Result, document, text
+from utils.command_line import CommandParser, run_command
 from utils.errors import EvaluationFailed, InvalidRequest, TrisealError
 from utils.one_line import in_one_line
 from utils.scratch_folder import scratch_folder
@@ -61,7 +62,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="training.federated_demo", description=__doc__)
+    parser = CommandParser(prog="training.federated_demo", description=__doc__)
     parser.add_argument(
         "--rows",
         type=int,
@@ -128,4 +129,4 @@ def demonstrate(
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_command(main)

@@ -8,7 +8,6 @@ checks that it decides like the model on 1,000 rows over the whole domain and on
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
 import sys
@@ -38,6 +37,7 @@ from training.imported.schema_of_model import load_schema, model_cuts, schema_wi
 from training.imported.source_file import read_source
 from training.train import write_rows
 from utils.atomic_files import write_atomic
+from utils.command_line import CommandParser
 from utils.errors import ImportRefused, ModelTooLarge, TrisealError
 from utils.marked_folder import claim_folder, require_ours
 from utils.one_line import in_one_line
@@ -78,7 +78,7 @@ class Imported:
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns the exit code."""
     print_any_text()
-    parser = argparse.ArgumentParser(prog="training.import", description=__doc__)
+    parser = CommandParser(prog="training.import", description=__doc__)
     parser.add_argument(
         "--booster", type=Path, required=True, metavar="FILE", help="the model file"
     )

@@ -8,7 +8,6 @@ levelled engine scales, and its noise against the noise model. Every part can be
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from pathlib import Path
@@ -24,6 +23,7 @@ from training.measure.benchmark_tables import (
     replace_table,
     table,
 )
+from utils.command_line import CommandParser, run_command
 from utils.errors import TrisealError
 from utils.one_line import in_one_line
 from utils.terminal import print_any_text
@@ -34,7 +34,7 @@ __all__ = ["BEGIN", "END", "comparison_rows", "main", "markdown_table", "replace
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns the exit code."""
     print_any_text()
-    parser = argparse.ArgumentParser(prog="training.measure.benchmark", description=__doc__)
+    parser = CommandParser(prog="training.measure.benchmark", description=__doc__)
     parser.add_argument("--applicants", type=int, default=30, help="decisions by our engines")
     parser.add_argument(
         "--peer-applicants", type=int, default=5, help="decisions by all engines in turn"
@@ -43,7 +43,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--peer-explanations", type=int, default=2, help="explanations by all engines"
     )
-    parser.add_argument("--engines", nargs="+", choices=ENGINES, default=ENGINES)
+    parser.add_argument(
+        "--engines", nargs="+", choices=ENGINES, default=ENGINES, help="engines to measure"
+    )
     parser.add_argument("--deployment", type=Path, help="folder; from the settings by default")
     parser.add_argument("--data", type=Path, nargs="+", help="files that the model was trained on")
     for part, words in PARTS.items():
@@ -89,4 +91,4 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_command(main)

@@ -8,7 +8,6 @@ that no lender has; products and times of a decision are those of the levelled e
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import sys
@@ -36,6 +35,7 @@ from training.measure.machine import machine
 from training.measure.running_server import running_server
 from training.measure.scaling import costs
 from training.train import DEFAULT_SCHEMA
+from utils.command_line import CommandParser, run_command
 from utils.errors import TrisealError
 from utils.one_line import in_one_line
 from utils.scratch_folder import scratch_folder
@@ -49,7 +49,7 @@ _SERVER = "server"
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns the exit code."""
     print_any_text()
-    parser = argparse.ArgumentParser(prog="training.measure.federated", description=__doc__)
+    parser = CommandParser(prog="training.measure.federated", description=__doc__)
     parser.add_argument("--lenders", type=int, nargs="+", default=[5, 20], help="lenders of a run")
     parser.add_argument("--rows", type=int, default=20_000, help="rows of each lender")
     parser.add_argument("--trees", type=int, default=60, help="number of trees")
@@ -178,4 +178,4 @@ def _timed(work: Callable[[], bytes]) -> tuple[bytes, float]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_command(main)

@@ -11,7 +11,6 @@ with.
 
 from __future__ import annotations
 
-import argparse
 import os
 import time
 from collections.abc import Sequence
@@ -43,6 +42,7 @@ from federated.privacy.step_parts import parts_of_count, parts_of_step
 from settings import ROOT
 from training.measure.text_tables import Table, markdown
 from training.synthetic import TARGET, draw
+from utils.command_line import CommandParser, run_command
 from utils.terminal import print_any_text
 
 EPSILONS = (16.0, 8.0, 4.0, 2.0, 1.0)
@@ -189,8 +189,8 @@ def _cell(runs: list[float], best: bool) -> str:
 def main() -> None:
     """Run the command."""
     print_any_text()
-    parser = argparse.ArgumentParser(prog="training.measure.privacy_curve", description=__doc__)
-    parser.add_argument("--lenders", type=int, default=5)
+    parser = CommandParser(prog="training.measure.privacy_curve", description=__doc__)
+    parser.add_argument("--lenders", type=int, default=5, help="number of lenders")
     parser.add_argument("--rows", type=int, default=20_000, help="rows of one lender")
     parser.add_argument("--repeats", type=int, default=3, help="runs whose AUC is averaged")
     given = parser.parse_args()
@@ -203,4 +203,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

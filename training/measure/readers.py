@@ -8,7 +8,6 @@ and whose states are equally likely. `--document` writes them between the marks 
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -25,6 +24,7 @@ from settings import get_settings
 from training.measure.learned import Scores, Signs, entropies, learned
 from training.measure.outcomes import Outcomes
 from training.measure.text_tables import Table, markdown, plain, replaced
+from utils.command_line import CommandParser, run_command
 from utils.errors import TrisealError
 from utils.one_line import in_one_line
 from utils.terminal import print_any_text
@@ -104,7 +104,7 @@ def section(tables: Sequence[Table], programs: Mapping[str, Program]) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit code."""
     print_any_text()
-    parser = argparse.ArgumentParser(prog="training.measure.readers", description=__doc__)
+    parser = CommandParser(prog="training.measure.readers", description=__doc__)
     parser.add_argument("--deployment", type=Path, help="folder; from the settings by default")
     parser.add_argument("--document", type=Path, help="document whose marked tables are replaced")
     options = parser.parse_args(arguments)
@@ -128,4 +128,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_command(main)

@@ -16,6 +16,7 @@ from typing import Any, Self
 from settings import ROOT
 from training.measure.machine import peak_bytes
 from utils.child_process import StartedProcess
+from utils.command_line import CommandParser, run_command
 from utils.errors import EvaluationFailed, TrisealError
 
 _PEAK = "peak_bytes"
@@ -135,5 +136,11 @@ def _serve(pipe: Connection) -> None:
             pipe.send(error)
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Serve the parent process over the socket that is the standard input."""
+    CommandParser(prog="python -m training.measure.remote", description=__doc__).parse_args()
     _serve(Connection(os.dup(0)))
+
+
+if __name__ == "__main__":
+    run_command(main)

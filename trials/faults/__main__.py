@@ -35,6 +35,7 @@ from trials.servers import (
     setup_of,
 )
 from utils.atomic_files import write_atomic
+from utils.command_line import CommandParser, run_command
 from utils.errors import TrisealError
 from utils.scratch_folder import scratch_folder
 from utils.terminal import print_any_text
@@ -192,9 +193,9 @@ def _setup(options: argparse.Namespace) -> Setup:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="trials.faults", description=__doc__)
-    parser.add_argument("--faults", type=int, default=1000)
-    parser.add_argument("--seed", type=int, default=1)
+    parser = CommandParser(prog="trials.faults", description=__doc__)
+    parser.add_argument("--faults", type=int, default=1000, help="number of faults")
+    parser.add_argument("--seed", type=int, default=1, help="the same seed draws the same faults")
     parser.add_argument("--at-once", type=int, default=4, help="concurrent applications")
     parser.add_argument(
         "--check-every", type=int, default=50, help="number of faults between checks"
@@ -203,9 +204,16 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--minutes", type=float, default=30.0, help="time limit for starting faults"
     )
-    parser.add_argument("--engine", choices=ENGINES, default=STAND_IN)
-    parser.add_argument("--deployment", type=Path, default=get_settings().deployment)
-    parser.add_argument("--json", type=Path, default=ROOT / "build" / "faults.json")
+    parser.add_argument("--engine", choices=ENGINES, default=STAND_IN, help="the servers' engine")
+    parser.add_argument(
+        "--deployment",
+        type=Path,
+        default=get_settings().deployment,
+        help="folder of the compiled model",
+    )
+    parser.add_argument(
+        "--json", type=Path, default=ROOT / "build" / "faults.json", help="file for the results"
+    )
     add_server_options(parser)
     add_cluster_option(parser)
     return parser
@@ -213,4 +221,4 @@ def _parser() -> argparse.ArgumentParser:
 
 if __name__ == "__main__":
     end_when_told()
-    sys.exit(main())
+    run_command(main)

@@ -24,6 +24,7 @@ from trials.federated.report import figures_of, text
 from trials.federated.schedule import Outcome, play
 from trials.servers import Server, Setup
 from utils.atomic_files import write_atomic
+from utils.command_line import CommandParser, run_command
 from utils.errors import TrisealError
 from utils.scratch_folder import scratch_folder
 from utils.terminal import print_any_text
@@ -96,18 +97,23 @@ def _told(outcome: Outcome) -> Outcome:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="trials.federated", description=__doc__)
-    parser.add_argument("--schedules", type=int, default=300)
+    parser = CommandParser(prog="trials.federated", description=__doc__)
+    parser.add_argument("--schedules", type=int, default=300, help="number of schedules")
     parser.add_argument("--seed", type=int, default=1, help="number of the first schedule")
     parser.add_argument("--at-once", type=int, default=2, help="schedules with a server each")
     parser.add_argument("--minutes", type=float, default=60.0, help="time limit")
     parser.add_argument(
         "--only", action="append", default=[], metavar="FAULT", help="draw only this kind"
     )
-    parser.add_argument("--json", type=Path, default=ROOT / "build" / "federated_faults.json")
+    parser.add_argument(
+        "--json",
+        type=Path,
+        default=ROOT / "build" / "federated_faults.json",
+        help="file for the results",
+    )
     return parser
 
 
 if __name__ == "__main__":
     end_when_told()
-    sys.exit(main())
+    run_command(main)

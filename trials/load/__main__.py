@@ -26,6 +26,7 @@ from trials.load.phase import Load, run
 from trials.load.work import ENGINES
 from trials.servers import REAL_SERVER, Setup, add_server_options, setup_of
 from utils.atomic_files import write_atomic
+from utils.command_line import CommandParser, run_command
 from utils.errors import TrisealError
 from utils.scratch_folder import scratch_folder
 from utils.terminal import print_any_text
@@ -113,10 +114,10 @@ def _setup(options: argparse.Namespace, load: Load, **settings: Any) -> Setup:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="trials.load", description=__doc__)
+    parser = CommandParser(prog="trials.load", description=__doc__)
     parser.add_argument("--applications", type=int, default=200, help="complete ones; 0 for none")
     parser.add_argument("--saturated", type=int, default=200, help="with a large model; 0 for none")
-    parser.add_argument("--at-once", type=int, default=8)
+    parser.add_argument("--at-once", type=int, default=8, help="concurrent applications")
     parser.add_argument(
         "--generators", type=int, default=2, help="number of load generating processes"
     )
@@ -133,8 +134,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--prepared", type=int, default=0, help="encrypt this many in advance and send only those"
     )
-    parser.add_argument("--engine", choices=ENGINES, default="levelled")
-    parser.add_argument("--deployment", type=Path, default=get_settings().deployment)
+    parser.add_argument("--engine", choices=ENGINES, default="levelled", help="the servers' engine")
+    parser.add_argument(
+        "--deployment",
+        type=Path,
+        default=get_settings().deployment,
+        help="folder of the compiled model",
+    )
     parser.add_argument("--seed", type=int, default=1, help="seed of the records")
     parser.add_argument(
         "--minutes", type=float, default=30.0, help="time limit for starting applications"
@@ -142,7 +148,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--warm-up", type=int, default=10, help="applications made first and not counted"
     )
-    parser.add_argument("--json", type=Path, default=BUILD / "load.json")
+    parser.add_argument(
+        "--json", type=Path, default=BUILD / "load.json", help="file for the results"
+    )
     add_server_options(parser)
     add_cluster_option(parser)
     return parser
@@ -150,4 +158,4 @@ def _parser() -> argparse.ArgumentParser:
 
 if __name__ == "__main__":
     end_when_told()
-    sys.exit(main())
+    run_command(main)

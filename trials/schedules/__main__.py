@@ -10,7 +10,6 @@ of them runs every party in a process of its own, which is killed with SIGKILL.
 from __future__ import annotations
 
 import argparse
-import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -24,6 +23,7 @@ from trials.joint_stand_in import JointStandIn
 from trials.local_server import LocalServer
 from trials.schedules.processes import play_with_processes, stand_in_server
 from trials.schedules.schedule import Outcome, play
+from utils.command_line import CommandParser, run_command
 from utils.scratch_folder import scratch_folder
 from utils.terminal import print_any_text
 
@@ -35,10 +35,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Play the schedules; returns 1 if an invariant was violated."""
     print_any_text()
     end_when_told()
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--schedules", type=int, default=500)
+    parser = CommandParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--schedules", type=int, default=500, help="number of schedules")
     parser.add_argument("--seed", type=int, default=1, help="number of the first schedule")
-    parser.add_argument("--engine", choices=(STAND_IN, "levelled"), default=STAND_IN)
+    parser.add_argument(
+        "--engine",
+        choices=(STAND_IN, "levelled"),
+        default=STAND_IN,
+        help="engine of parties and server",
+    )
     parser.add_argument("--processes", type=int, default=0, help="schedules with real processes")
     options = parser.parse_args(arguments)
     start = time.monotonic()
@@ -100,4 +105,4 @@ def _report(outcomes: Sequence[Outcome], seconds: float) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_command(main)

@@ -32,6 +32,7 @@ from trials.uses.load_report import text as load_text
 from trials.uses.registry import KINDS, Kind, drawn
 from trials.uses.world import World
 from utils.atomic_files import write_atomic
+from utils.command_line import CommandParser, run_command
 from utils.errors import TrisealError
 from utils.scratch_folder import scratch_folder
 from utils.terminal import print_any_text
@@ -179,8 +180,8 @@ def _load(options: argparse.Namespace) -> Load:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="trials.uses", description=__doc__)
-    parser.add_argument("--faults", type=int, default=500)
+    parser = CommandParser(prog="trials.uses", description=__doc__)
+    parser.add_argument("--faults", type=int, default=500, help="number of faults")
     parser.add_argument("--seed", type=int, default=1, help="the same seed draws the same faults")
     parser.add_argument("--minutes", type=float, default=60.0, help="time limit")
     parser.add_argument(
@@ -189,10 +190,17 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--json", type=Path, help="where the figures are saved")
     group = parser.add_argument_group("load")
     group.add_argument("--load", action="store_true", help="measure the load instead")
-    group.add_argument("--requests", type=int, default=200)
-    group.add_argument("--at-once", type=int, default=8)
-    group.add_argument("--engine", choices=("levelled", "clear"), default="levelled")
-    group.add_argument("--deployment", type=Path, default=get_settings().deployment)
+    group.add_argument("--requests", type=int, default=200, help="number of requests")
+    group.add_argument("--at-once", type=int, default=8, help="concurrent requests")
+    group.add_argument(
+        "--engine", choices=("levelled", "clear"), default="levelled", help="the servers' engine"
+    )
+    group.add_argument(
+        "--deployment",
+        type=Path,
+        default=get_settings().deployment,
+        help="folder of the compiled model",
+    )
     group.add_argument(
         "--evaluations", type=int, default=2, help="applications that are evaluated all the time"
     )
@@ -202,4 +210,4 @@ def _parser() -> argparse.ArgumentParser:
 
 if __name__ == "__main__":
     end_when_told()
-    sys.exit(main())
+    run_command(main)

@@ -9,6 +9,7 @@ from typing import Any
 from governance.permits import Permit
 from parties.governance.owner import Owner
 from parties.governance.request_book import StoredRequest
+from utils.command_line import run_command
 from utils.tokens import new_id
 
 COMMAND = ("-W", "ignore::DeprecationWarning", "-m", "trials.uses.careless")
@@ -72,4 +73,4 @@ if __name__ == "__main__":  # the workers import this file too
     from trials.stand_in import load
 
     _forget_uses()
-    sys.exit(main(load))
+    run_command(lambda: main(load, sys.argv[1:]))

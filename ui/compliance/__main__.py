@@ -6,7 +6,6 @@ page shows whether the server can be reached, so that it may be started before t
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 
@@ -15,6 +14,7 @@ from ui.entry import run_entry
 from ui.gradio_environment import gradio_environment
 from ui.places import compliance_place, said_address
 from utils.collector import without_collections
+from utils.command_line import CommandParser, run_command
 from utils.ports import check_port
 
 
@@ -43,11 +43,11 @@ def _port(text: str) -> int:
 
 def main(words: Sequence[str]) -> int:
     """Serve the page; return the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m ui.compliance", description=serve.__doc__)
+    parser = CommandParser(prog="python -m ui.compliance", description=serve.__doc__)
     parser.add_argument("--port", type=_port, help="port of the page (TRISEAL_COMPLIANCE_PORT)")
     given = parser.parse_args(words)
     return run_entry(lambda settings: serve(settings, given.port))
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    run_command(lambda: main(sys.argv[1:]))

@@ -40,7 +40,9 @@ from ui.stage.controls import UNDER_WAY, Control, controls_of
 from ui.stage.figures import BEFORE, NEAR_THE_LINE, figures
 from ui.stage.opened import OpenedApplications, OpenedHere
 from ui.stage.playing import FINISHED, Due, Play, due
-from ui.stage.scripts import ADDRESS, FRAGMENT, HEAD
+from ui.stage.presence import SCRIPT, Presence
+from ui.stage.scripts import ADDRESS, FRAGMENT
+from ui.stage.scripts import HEAD as STAGE_HEAD
 from ui.stage.witness import witness_card, witness_note, witness_status
 from ui.steps import show_steps
 from ui.ticks import CONCURRENT_TICKS, TICK_SECONDS, WAIT_SECONDS
@@ -49,9 +51,13 @@ from utils.errors import ApplicationError, ServerBusy, TrisealError
 
 __all__ = ["HEAD", "build_stage"]
 
+HEAD = STAGE_HEAD + SCRIPT
+
 View = list[Any]
 WITNESS_SECONDS = 3.0
 """Interval at which the card of the witnesses is updated."""
+PRESENCE_SECONDS = 1.5
+"""Interval at which the notes on the parties' processes are updated."""
 POLL_SECONDS = 0.6
 """Interval at which a tick reads the application from the server."""
 WATCH = "#watch="
@@ -111,6 +117,7 @@ class Stage:
         self.opened = OpenedApplications(self._play_of)
         self.examples = load_examples(public.schema_, public.model_version)
         self._status: Mapping[str, Any] = {}
+        self.presence = Presence(public.schema_.parties, settings)
         self.state = gr.State(Watched())
         self.timer = gr.Timer(TICK_SECONDS)
         html(joint_texts.stage_introduction(public))
@@ -118,6 +125,8 @@ class Stage:
         steps = stage_panels.stage_steps(None, (), public)
         self.strip = html(show_steps(steps) + self._first_note(), "ts-sticky")
         self.frames = html(stage_panels.before_frames(public, self.first))
+        self.absent = html('<div id="absent" hidden></div>', "ts-absences")
+        self.presence_timer = gr.Timer(PRESENCE_SECONDS)
         with section():
             html(stage_panels.folding_heading("Times and sizes"))
             self.figures = html(BEFORE, "ts-panel")
@@ -287,6 +296,7 @@ class Stage:
         explained = [name for name in why if name in readers] or readers
         reasons = [name for name in stated if name in readers] or None  # else as the server says
         try:
+            self.presence.require_all()
             opening = open_joint(
                 self.client, readers, explained, reasons if has_reasons(self.public) else None
             )
@@ -543,6 +553,16 @@ class Stage:
             concurrency_limit=1,
             api_name="same_on_concrete",
         )
+        for event, name in ((page.load, "presence_first"), (self.presence_timer.tick, "presence")):
+            event(
+                shown_at_once(self.presence.notes),
+                None,
+                self.absent,
+                show_progress="hidden",
+                trigger_mode="once",
+                concurrency_limit=CONCURRENT_TICKS,
+                api_name=name,
+            )
         for event, name in ((page.load, "witness_first"), (self.witness_timer.tick, "witness")):
             event(
                 shown_at_once(self.look_at_witness),

@@ -136,7 +136,8 @@ def _side_by_side(
     """Return the parties' columns; in a narrow window, one at a time, chosen above them."""
     parties = public.schema_.parties
     figures = "".join(
-        f'<figure class="ts-frame"><figcaption><b>{escape(party.label)}</b> '
+        f'<figure class="ts-frame" data-party="{escape(party.name)}">'
+        f"<figcaption><b>{escape(party.label)}</b> "
         f"<span>own process, {escape(urls[party.name].split('://')[-1])}</span></figcaption>"
         f"{content(party)}</figure>"
         for party in parties

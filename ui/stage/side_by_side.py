@@ -7,7 +7,6 @@ times and equality, not protection.
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 import time
@@ -30,6 +29,7 @@ from features.encoding import Bits
 from settings import Settings
 from ui.entry import run_entry
 from ui.examples import load_examples
+from utils.command_line import CommandParser, run_command
 from utils.errors import InvalidRequest
 
 P = ParamSpec("P")
@@ -164,7 +164,7 @@ def _applicant(deployment: Deployment, example: int) -> tuple[str, dict[str, Any
 
 def main(words: list[str]) -> int:
     """Print the comparison; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m ui.stage.side_by_side")
+    parser = CommandParser(prog="python -m ui.stage.side_by_side")
     parser.add_argument("--json", action="store_true", help="print one line, for the page")
     parser.add_argument("--deployment", type=Path, help="folder; from the settings by default")
     parser.add_argument("--example", type=int, default=0, help="index of the example applicant")
@@ -178,4 +178,4 @@ def main(words: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    run_command(lambda: main(sys.argv[1:]))

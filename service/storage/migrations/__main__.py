@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import argparse
-
 from alembic import command
 from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine
 
 from service.storage.migrations import configuration
+from utils.command_line import CommandParser, run_command
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="service.storage.migrations", description=__doc__)
+    """Write the migration that the command line asks for."""
+    parser = CommandParser(prog="service.storage.migrations", description=__doc__)
     parser.add_argument("message", help="a short summary of the change")
     message = parser.parse_args().message
     with create_engine("sqlite://").begin() as connection:
@@ -24,4 +24,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

@@ -20,6 +20,7 @@ from tests.federated.attacks.views import (
     seen_of,
     together,
 )
+from utils.command_line import CommandParser, run_command
 
 LAST_10, LAST_30, ALL = range(50, 60), range(30, 60), range(60)
 
@@ -88,6 +89,8 @@ def leaving(lenders, rows) -> None:
 
 
 def main() -> None:
+    prog = "python -m tests.federated.attacks.measure"
+    CommandParser(prog=prog, description=__doc__).parse_args()
     """Print all figures; takes some minutes."""
     for size in ((3, 100), (5, 5000)):
         leaving(*size)
@@ -104,4 +107,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

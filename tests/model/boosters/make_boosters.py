@@ -16,6 +16,8 @@ import scipy.sparse
 import xgboost
 from xgboost import XGBClassifier
 
+from utils.command_line import CommandParser, run_command
+
 FOLDER = Path(__file__).resolve().parent
 ALL_ROWS = np.array(list(itertools.product([0, 1], repeat=7)), np.float32)
 
@@ -85,6 +87,7 @@ def refused_kinds():
 
 
 def main():
+    CommandParser(description=__doc__).parse_args()
     folder = FOLDER / xgboost.__version__
     folder.mkdir(exist_ok=True)
     margins = {}
@@ -98,4 +101,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

@@ -1,0 +1,127 @@
+"""Finding out whether the parties' processes run, and the notes in the frames of those that do not.
+
+A process runs if its port accepts connections. That is asked for all browser sessions together.
+"""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Sequence
+from contextlib import closing
+from urllib.parse import urlsplit
+
+from features.schema import Party
+from settings import Settings
+from ui.places import agent_addresses
+from ui.units import escape
+from utils.errors import AgentUnreachable
+
+ASK_SECONDS = 1.0
+"""Shortest time between two checks."""
+CONNECT_SECONDS = 1.0
+_COMMAND = ".venv/bin/python -m parties --party {party}"
+
+SCRIPT = """<script>
+// Each note on a party's process is shown in the party's frame. It comes in a component of its own,
+// because a new frame would load the party's page again. When the process is back, its page is.
+setInterval(() => {
+  for (const figure of document.querySelectorAll("figure[data-party]")) {
+    const note = document.querySelector(`#absent [data-absent="${figure.dataset.party}"]`);
+    const shown = figure.querySelector(".ts-absent");
+    if (!note && shown) {
+      shown.remove();
+      const frame = figure.querySelector("iframe");
+      if (frame) frame.src = frame.src;
+    }
+    if (note && (!shown || shown.innerHTML !== note.innerHTML)) {
+      const made = shown || document.createElement("div");
+      made.className = "ts-absent";
+      made.setAttribute("role", "status");
+      made.innerHTML = note.innerHTML;
+      if (!shown) figure.querySelector("figcaption").after(made);
+    }
+  }
+}, 500);
+</script>"""
+"""Belongs to the head of the stage's page."""
+
+
+class Presence:
+    """The processes of the parties, and how each is started by hand."""
+
+    def __init__(self, parties: Sequence[Party], settings: Settings) -> None:
+        self._parties, self._settings = parties, settings
+        addresses = agent_addresses(settings, [party.name for party in parties])
+        self._addresses = {party: _place(address) for party, address in addresses.items()}
+        self._lock, self._asked = threading.Lock(), 0.0
+        self._absent: tuple[Party, ...] = ()
+
+    def absent(self) -> tuple[Party, ...]:
+        """Return the parties whose processes do not run, as of the last `ASK_SECONDS`."""
+        with self._lock:
+            if time.monotonic() - self._asked >= ASK_SECONDS:
+                self._absent = tuple(
+                    party for party in self._parties if not _accepts(*self._addresses[party.name])
+                )
+                self._asked = time.monotonic()
+            return self._absent
+
+    def require_all(self) -> None:
+        """Raise AgentUnreachable if a party's process does not run."""
+        missing = self.missing()
+        if missing:
+            raise AgentUnreachable(f"No application was opened. {missing}")
+
+    def missing(self) -> str:
+        """Return which processes do not run, and how to start them; empty if all run."""
+        absent = self.absent()
+        if not absent:
+            return ""
+        named = ", ".join(party.label for party in absent)
+        commands = "; ".join(self._command(party) for party in absent)
+        return (
+            f"Each party needs a process of its own, and these do not run: {named}. Start each in "
+            f"a terminal of its own: {commands}"
+        )
+
+    def notes(self) -> str:
+        """Return the notes for the frames as HTML, hidden until `SCRIPT` shows them there."""
+        notes = "".join(
+            f'<div data-absent="{escape(party.name)}">{self._note(party)}</div>'
+            for party in self.absent()
+        )
+        return f'<div id="absent" hidden>{notes}</div>'
+
+    def _note(self, party: Party) -> str:
+        label, by_hand = escape(party.label.lower()), f"<code>{escape(self._command(party))}</code>"
+        if party.name in self._settings.agent_commands:
+            return (
+                f"<p><b>The {label}'s process has ended.</b> It is started again in some seconds, "
+                "and then goes on where it was: nothing that it has sent is lost.</p>"
+                f"<p>If it does not come back, start it by hand: {by_hand}</p>"
+            )
+        return (
+            f"<p><b>The {label}'s process does not run.</b> Start it in a terminal of its own, "
+            f"and open the link that it prints: {by_hand}</p>"
+        )
+
+    def _command(self, party: Party) -> str:
+        return self._settings.agent_commands.get(party.name, _COMMAND.format(party=party.name))
+
+
+def _place(address: str) -> tuple[str, int]:
+    parts = urlsplit(address)
+    return parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
+
+
+def _accepts(host: str, port: int) -> bool:
+    """Return False if nothing listens there; True if that is not known, as after a timeout."""
+    try:
+        with closing(socket.create_connection((host, port), CONNECT_SECONDS)):
+            return True
+    except TimeoutError:
+        return True
+    except OSError:
+        return False
