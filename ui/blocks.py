@@ -6,7 +6,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import gradio as gr
+import plotly.graph_objects as go
 from gradio.components import Component
+
+from ui.plot_data import plot_data
 
 
 def section(visible: bool = True) -> gr.Column:
@@ -22,6 +25,20 @@ def html(value: str, classes: str = "", min_width: int = 290) -> gr.HTML:
 def step_button(label: str, elem_id: str, min_width: int = 230) -> gr.Button:
     """Return the main button of a step."""
     return gr.Button(label, variant="primary", min_width=min_width, scale=0, elem_id=elem_id)
+
+
+def plot(
+    figure: go.Figure | None = None, visible: bool = True, elem_id: str | None = None
+) -> gr.Plot:
+    """Return a plot without a frame, label or toolbar."""
+    return gr.Plot(
+        None if figure is None else plot_data(figure),
+        show_label=False,
+        container=False,
+        visible=visible,
+        elem_classes="ts-plot",
+        elem_id=elem_id,
+    )
 
 
 def cancel_button(elem_id: str) -> gr.Button:

@@ -6,6 +6,7 @@ from engines.interface import DECIDE, EXPLAIN, REASONS, PublicModel
 from features.schema import Party
 from model.explanation import Explanation
 from parties.results import Decision, KeysMade
+from ui.plots import explanation_table
 from ui.reasons import APPROVED, NOT_STATED, has_reasons, reasons_html
 from ui.state import PageState
 from ui.units import escape, facts_html, join_words, show_bytes, show_hex, show_number, show_seconds
@@ -151,8 +152,8 @@ def decision_panel(state: PageState, public: PublicModel) -> str:
     )
 
 
-def explanation_panel(state: PageState) -> str:
-    """Return the explanation in words, with its size and times."""
+def explanation_panel(state: PageState, public: PublicModel) -> str:
+    """Return the explanation in words, with its size and times, and the data of its plot."""
     found = state.explained
     if state.asked == EXPLAIN or state.cancelled == EXPLAIN:
         return _asked_for(state)
@@ -166,6 +167,7 @@ def explanation_panel(state: PageState) -> str:
     return (
         f'{_outdated(state)}<p class="ts-says" role="status">{text}</p>'
         f"{_other_changes(found.explanation)}{facts_html(facts)}"
+        f"{explanation_table(found.explanation, public.schema_, public.opens_sign(EXPLAIN))}"
     )
 
 
@@ -200,7 +202,10 @@ def _asked_for(state: PageState) -> str:
         return _empty("Contacting the server.")
     if news.status == "waiting":
         return _said(news.text, "ts-stale")
-    bar = f'<progress class="ts-bar-run" max="1" value="{news.share:.2f}"></progress>'
+    bar = (
+        f'<progress class="ts-bar-run" max="1" value="{news.share:.2f}" aria-label="Share done">'
+        "</progress>"
+    )
     return _said(run_words(news.status, news.share)) + (bar if news.status == "running" else "")
 
 

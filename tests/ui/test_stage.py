@@ -20,6 +20,8 @@ from model.reasons import principal_reasons
 from parties.client import ServerClient
 from parties.joint.codes import open_joint
 from tests.parties.running import Oracle, until
+from tests.ui import keyboard
+from tests.ui.accessible import check_accessible
 from tests.ui.conftest import chromium_with
 from tests.ui.demos import Demo, alive, relayed_from_ipv4
 from tests.ui.foreign import (
@@ -168,6 +170,7 @@ def opened_stage(context, demo, schema, host, size, scheme):
     for port in demo.agent_ports(len(one.names)):
         one.page.wait_for_selector(f".ts-frames >> text=own process, {host}:{port}")
     assert_fits(one.page)
+    check_accessible(one.page, schemes=(scheme,))
     assert one.page.locator("iframe").count() == 0
     one.open()
     assert all(one.url(party).startswith(f"http://{host}:") for party in one.names)
@@ -322,6 +325,7 @@ def test_all_steps_from_keys_to_explanation(wide, demo, schema, signs_oracle, tu
         told = one.frame(name).locator(".ts-says:has-text('reasons')").inner_text()
         assert told == "Done. Only the applicant learns the reasons."
     assert_all_fit(one, beside=True)
+    check_accessible(one.page)
     one.page.set_viewport_size({"width": 390, "height": 900})
     assert_all_fit(one, beside=False)  # with the plots
     log = one.page.inner_text(".ts-log")
@@ -341,6 +345,39 @@ def test_all_steps_from_keys_to_explanation(wide, demo, schema, signs_oracle, tu
     hosts = {url.split("/")[2] for url in one.asked if "://" in url}
     assert hosts == {f"127.0.0.1:{port}" for port in ports}  # nothing from elsewhere
     assert "Traceback" not in demo.log()
+
+
+def test_keyboard_alone_plays_an_application_to_its_end(wide):
+    """Tab, arrows, Enter and Space: an example, a value of a list, and all steps of each party."""
+    one, page = wide, wide.page
+    page.set_viewport_size({"width": 1280, "height": 900})
+    before = one.text("bank", ".ts-print code")
+    keyboard.press(page, "#new")
+    frames = {}
+    for name in one.names:
+        one.frame(name).locator(f".ts-print:not(:has-text('{before}'))").wait_for()
+        frames[name] = page.locator(f'iframe[data-agent="{name}"]').element_handle().content_frame()
+    keyboard.press(page, "text=Young, first account", frames["applicant"])
+    shown = "document.querySelector('#field-Age input').value === '24'"
+    frames["applicant"].wait_for_function(shown)
+    keyboard.reach(page, "#field-Years_employed input", frames["credit_agency"])
+    for key in ("ArrowDown", "ArrowDown", "Enter"):
+        page.keyboard.press(key)
+    assert frames["credit_agency"].evaluate("document.activeElement.value")
+    steps = (
+        ("#send", ".ts-strip li.done:nth-child(3)"),
+        ("#agree-decide", ".ts-word"),
+        ("#agree-explain", ".js-plotly-plot .bars .point"),
+        ("#agree-reasons", ".ts-reasons, .ts-says:has-text('reasons')"),
+    )
+    for i, (button, done) in enumerate(steps):
+        for frame in frames.values():
+            keyboard.press(page, button, frame, key=("Enter", "Space")[i % 2])
+        for name in frames:
+            one.frame(name).locator(done).first.wait_for()
+    one.strip_done(7)
+    keyboard.press(page, ".ts-data summary", frames["bank"])
+    assert one.frame("bank").locator(".ts-data tbody tr").first.is_visible()
 
 
 def test_browser_sessions_are_separate(wide, narrow):
@@ -441,6 +478,7 @@ def test_unsent_change_blocks_agreement_and_run_can_be_cancelled(narrow, demo):
         one.frame(name).locator("#again").wait_for()
         assert not one.frame(name).locator("#cancel").is_visible()
         assert one.frame(name).locator(".ts-word").count() == 0
+    check_accessible(one.page)  # with a message of each kind
     one.press("#again", ".ts-word", parties=["credit_agency"])
     for name in one.names:
         one.frame(name).locator(".ts-word").wait_for()

@@ -3,6 +3,7 @@
 import json
 import threading
 from dataclasses import replace
+from functools import partial
 
 import pytest
 
@@ -140,17 +141,20 @@ def test_the_explanation_shows_its_text(public):
     said = Explanation(
         Outcome.TURNED, "With <5> levels.", BINS, (-1.0, 2.0), 1, 2, 1, (other,), pair
     )
-    shown = panels.explanation_panel(PageState(explained=opened(said)))
+    shown = panels.explanation_panel(PageState(explained=opened(said)), public)
+    cells = '<th scope="row">{}</th><td>{}</td><td>{}</td><td>{}</td>'
+    assert cells.format(BINS[0], "−1", "refused", "now") in shown
+    assert cells.format(BINS[1], "2", "granted", "changes it") in shown
     assert "With &lt;5&gt; levels.</p>" in shown
     assert f"<li>Not &lt;7&gt;.</li><li>Both &lt;7&gt;.</li><li>{CAVEAT}</li>" in shown
     alone = replace(said, others=(), pair=None)
-    assert "<li>" not in panels.explanation_panel(PageState(explained=opened(alone)))
+    assert "<li>" not in panels.explanation_panel(PageState(explained=opened(alone)), public)
 
 
 @pytest.mark.parametrize("program", [DECIDE, EXPLAIN])
 def test_run_status_is_in_strip_and_panel(public, program):
     state = PageState()
-    own, other = panels.run_panel, panels.explanation_panel
+    own, other = panels.run_panel, partial(panels.explanation_panel, public=public)
     if program == EXPLAIN:
         own, other = other, own
     before = other(state)
@@ -226,7 +230,7 @@ def test_plot_of_signs_has_tiles_of_one_height_with_marks(public):
     assert "changes it" in figure.layout.xaxis.ticktext[1]
     (legend,) = figure.layout.annotations
     assert "granted" in legend.text and "refused" in legend.text
-    assert not figure.layout.yaxis.visible and not figure.layout.shapes
+    assert figure.layout.yaxis.showticklabels is False and not figure.layout.shapes
 
 
 def test_many_bins_show_their_smallest_values_turned_where_they_are_long(public):

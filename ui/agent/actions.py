@@ -19,6 +19,7 @@ from parties.agent import Agent, ApplicationAgent
 from ui.agent import panels as agent_panels
 from ui.agent.reasons import reasons_button, reasons_panel
 from ui.forms import record_of, shown_record
+from ui.plot_data import plot_data
 from ui.plots import blank_figure, explanation_figure
 from ui.steps import show_steps
 from ui.ticks import wait_for
@@ -261,10 +262,10 @@ class AgentActions:
         ):
             # Hidden, so that the browser loads the plotting library while the decision is read.
             shown.awaited = True
-            return gr.Plot(value=blank_figure(), visible="hidden")
+            return gr.Plot(value=plot_data(blank_figure()), visible="hidden")
         if opened is None or shown.plotted:
             return gr.skip()
         shown.plotted = True
         signs = self.public.opens_sign(EXPLAIN)
         figure = explanation_figure(opened.explanation, self.public.schema_, signs, narrow=True)
-        return gr.Plot(value=figure, visible=True)
+        return gr.Plot(value=plot_data(figure), visible=True)

@@ -200,7 +200,7 @@ def explanation_panel(application: ApplicationAgent | None, public: PublicModel)
     if application is None:
         return empty("Not opened yet.")
     if application.member.explanation is not None:
-        return panels.explanation_panel(PageState(explained=application.member.explanation))
+        return panels.explanation_panel(PageState(explained=application.member.explanation), public)
     return agreement(application, EXPLAIN, public)
 
 

@@ -22,6 +22,7 @@ from parties.run_follower import RunNews, Tell
 from ui import panels
 from ui.following import followed
 from ui.forms import record_of
+from ui.plot_data import plot_data
 from ui.plots import explanation_figure
 from ui.reasons import has_reasons
 from ui.state import PageState
@@ -121,7 +122,7 @@ class Actions:
             *(panels.party_panel(state, party) for party in self.parties),
             panels.run_panel(state),
             panels.decision_panel(state, self.public),
-            panels.explanation_panel(state),
+            panels.explanation_panel(state, self.public),
             self._plot(state) if plot is None else plot,
             timeline(state.messages, self.public),
             panels.reasons_panel(state),
@@ -137,7 +138,7 @@ class Actions:
             return gr.Plot(value=None, visible=False)
         signs = self.public.opens_sign(EXPLAIN)
         figure = explanation_figure(state.explained.explanation, self.public.schema_, signs)
-        return gr.Plot(value=figure, visible=True)
+        return gr.Plot(value=plot_data(figure), visible=True)
 
     def note_changes(self, state: PageState, *values: Any) -> Iterator[View]:
         """Mark the parties whose fields differ from what they sent."""
@@ -285,7 +286,10 @@ class Actions:
         view = self._nothing(state)
         view[1] = panels.strip(state, self.public)
         after = 3 + len(self.parties)
-        view[after], view[after + 2] = panels.run_panel(state), panels.explanation_panel(state)
+        view[after], view[after + 2] = (
+            panels.run_panel(state),
+            panels.explanation_panel(state, self.public),
+        )
         view[-4:] = [panels.reasons_panel(state), *self._cancels(state)]
         return view
 
