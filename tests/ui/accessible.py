@@ -58,9 +58,12 @@ def check_accessible(page, schemes=SCHEMES, widths=()):
         for scheme in sorted(schemes, key=lambda each: each == own):
             page.emulate_media(color_scheme=scheme)
             for frame in page.frames:
+                if not _in_view(frame):
+                    continue
                 frame.wait_for_function(
                     "dark => document.body.classList.contains('dark') === dark",
                     arg=scheme == "dark",
+                    polling=100,
                 )
                 for each in barriers(frame):
                     found.setdefault(each, f"{width} px, {scheme}, {frame.url.split('?')[0]}")
@@ -68,3 +71,14 @@ def check_accessible(page, schemes=SCHEMES, widths=()):
     if page.viewport_size != before:
         page.set_viewport_size(before)
     assert not found, "\n\n".join(f"{where}: {text}" for text, where in found.items())
+
+
+def _in_view(frame):
+    """Scroll a frame into the window, since others are not drawn; return False if it is hidden."""
+    if frame.parent_frame is None:
+        return True
+    host = frame.frame_element()
+    if not host.is_visible():
+        return False
+    host.scroll_into_view_if_needed()
+    return True
