@@ -4,8 +4,8 @@ Each LINK is one that a running page has printed. From the stage of `make demo`,
 leads to are measured too: those of the parties, with a new application, and those of compliance,
 owner and institution. Every visit is made with an empty cache and then again with what the browser
 has kept. A page is painted at its first contentful paint, and ready at the last change of its
-document before a second without any, with all plots drawn. Exits with code 1 if the median of a page is above
-1.5 s (painted) or 4 s (ready), which are meant for two idle cores.
+document before a second without any, with all plots drawn. Exits with code 1 if the median of a
+page is above 1.5 s (painted) or 4 s (ready), which are meant for two idle cores.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from tests.ui.conftest import chromium_with
 from tests.ui.links import printed_link
 from tests.ui.test_page import assert_fits
 from ui.compliance import panels
-from ui.compliance.charts import MOST_BARS
+from ui.compliance.charts import MOST_BARS, plots_of
 from ui.compliance.feed import MOST_KEPT, REFRESH_SECONDS, Feed, News
 from ui.compliance.filters import Filters
 from ui.compliance.operator_client import PAGE_LINES, OperatorClient, token_of
@@ -156,6 +156,12 @@ def test_filters_narrow_and_everything_is_escaped(feed):
     assert "anna_1" not in shown and "<script>" not in shown and "<b>" not in shown
     assert "&lt;b&gt;bank&lt;/b&gt;" in shown and "<i>" not in shown
     assert "No entry matches" in panels.entries_table([], feed.look())
+    plots = plots_of([entry.row for entry in entries])
+    for sent, table in zip(plots[::2], plots[1::2], strict=True):
+        layout = json.loads(sent.plot)["layout"]
+        assert layout["xaxis"]["title"]["text"] and layout["yaxis"]["title"]["text"]
+        assert "<td>3</td>" in table and "<b>" not in table and "<i>" not in table
+    assert plots_of([])[1::2] == ["", "", ""]
     assert "The log is empty" in panels.entries_table([], News())
 
 

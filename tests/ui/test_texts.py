@@ -15,6 +15,7 @@ from tests.ui.conftest import public_of, with_parties
 from ui import panels, texts
 from ui.benchmark import comparison
 from ui.following import followed
+from ui.plot_data import plot_data
 from ui.plots import explanation_figure
 from ui.state import PageState
 from ui.timeline import timeline
@@ -231,6 +232,17 @@ def test_plot_of_signs_has_tiles_of_one_height_with_marks(public):
     (legend,) = figure.layout.annotations
     assert "granted" in legend.text and "refused" in legend.text
     assert figure.layout.yaxis.showticklabels is False and not figure.layout.shapes
+
+
+@pytest.mark.parametrize("signs", [True, False])
+@pytest.mark.parametrize("narrow", [True, False])
+def test_plot_has_titled_axes_and_no_toolbar(public, signs, narrow):
+    said = Explanation(Outcome.TURNED, "", BINS, (-1.0, 2.0), 1, 2, 1)
+    figure = explanation_figure(said, public.schema_, signs, narrow)
+    assert figure.layout.xaxis.title.text and figure.layout.yaxis.title.text
+    sent = plot_data(figure)
+    assert sent.type == "plotly"
+    assert json.loads(sent.plot)["config"] == {"displayModeBar": False}
 
 
 def test_many_bins_show_their_smallest_values_turned_where_they_are_long(public):
