@@ -255,6 +255,14 @@ def assert_fits(page):
     assert cut == []
 
 
+def test_refusals_have_no_barriers(context, live_page):
+    page = context.new_page()
+    page.goto(live_page.link.split("?")[0] + "?token=old")
+    assert page.inner_text("h1") == "This link is out of date"
+    check_accessible(page)
+    page.close()
+
+
 def test_page_api_offers_steps_by_name(live_page):
     with opened(live_page.link) as client:
         named = set(client.get("gradio_api/info").json()["named_endpoints"])
