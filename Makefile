@@ -85,6 +85,7 @@ setup-flower:
 
 setup-test: setup-tests setup-concrete setup-flower
 	@scripts/install_chromium
+	@scripts/install_axe
 	@scripts/install_postgresql
 
 setup-cluster: setup-tests

@@ -6,7 +6,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import gradio as gr
+import plotly.graph_objects as go
 from gradio.components import Component
+
+from ui.plot_data import plot_data
 
 
 def section(visible: bool = True) -> gr.Column:
@@ -28,6 +31,20 @@ def step_button(label: str, elem_id: str, min_width: int = 230) -> gr.Button:
         scale=0,
         elem_id=elem_id,
         elem_classes="ts-works",
+    )
+
+
+def plot(
+    figure: go.Figure | None = None, visible: bool = True, elem_id: str | None = None
+) -> gr.Plot:
+    """Return a plot without a frame, label or toolbar."""
+    return gr.Plot(
+        None if figure is None else plot_data(figure),
+        show_label=False,
+        container=False,
+        visible=visible,
+        elem_classes="ts-plot",
+        elem_id=elem_id,
     )
 
 

@@ -31,6 +31,8 @@ ALWAYS = {
 }
 _KEPT = ("/assets/", "/static/", "/svelte/")
 """Paths of Gradio's own files, which browsers may cache."""
+_NAMED_BY_CONTENT = "/assets/"
+"""Path of files whose names change with their content, so that browsers need not ask again."""
 _FRAMES = ("iframe", "frame")
 
 
@@ -59,7 +61,8 @@ class PageGuard:
 
         async def guarded_send(message: Message) -> None:
             if message["type"] == "http.response.start":
-                _complete(MutableHeaders(scope=message), scope["path"], policy)
+                found = message["status"] == 200
+                _complete(MutableHeaders(scope=message), scope["path"], policy, found)
             await send(message)
 
         await (self.app if answer is None else answer)(scope, receive, guarded_send)
@@ -122,10 +125,12 @@ class PageGuard:
         return "; ".join(parts)
 
 
-def _complete(headers: MutableHeaders, path: str, policy: str) -> None:
+def _complete(headers: MutableHeaders, path: str, policy: str, found: bool) -> None:
     headers.update(ALWAYS)
     headers["Content-Security-Policy"] = policy
     if not path.startswith(_KEPT):
         headers["Cache-Control"] = "no-store"
+    elif path.startswith(_NAMED_BY_CONTENT) and found:
+        headers["Cache-Control"] = "private, max-age=31536000, immutable"
     for name in [name for name in headers if name.startswith("access-control-")]:
         del headers[name]  # Gradio allows every port of this machine

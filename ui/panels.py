@@ -9,6 +9,7 @@ from features.schema import Party
 from model.explanation import Explanation
 from parties.results import Decision, KeysMade
 from ui.error_words import waiting_words_html, words_html
+from ui.plots import explanation_table
 from ui.reasons import APPROVED, NOT_STATED, has_reasons, reasons_html
 from ui.state import PageState
 from ui.sureness import sureness
@@ -172,7 +173,7 @@ def decision_panel(state: PageState, public: PublicModel, due: datetime | None =
 
 
 def explanation_panel(state: PageState, public: PublicModel) -> str:
-    """Return the explanation in words, with its size and times."""
+    """Return the explanation in words, with its size and times, and the data of its plot."""
     found = state.explained
     if state.asked == EXPLAIN or state.cancelled == EXPLAIN:
         return _asked_for(state, public)
@@ -186,6 +187,7 @@ def explanation_panel(state: PageState, public: PublicModel) -> str:
     return (
         f'{_outdated(state)}<p class="ts-says" role="status">{text}</p>'
         f"{_other_changes(found.explanation)}{facts_html(facts)}"
+        f"{explanation_table(found.explanation, public.schema_, public.opens_sign(EXPLAIN))}"
     )
 
 

@@ -6,6 +6,7 @@ import plotly.graph_objects as go
 
 from features.schema import Schema
 from model.explanation import Explanation
+from ui.data_tables import folded_table
 
 # Bars also differ by height and sign, or by a mark; both colours are legible on white and black.
 APPROVED = "#2a9d6f"
@@ -45,8 +46,7 @@ def explanation_figure(
     else:
         shown = [_in_lines(label) for label in labels] if whole else floors
         ticks = [f"{own}{_below(i, marks, whole)}" for i, own in enumerate(shown)]
-    title = schema.explained_column.label
-    unit = f" ({schema.explained_column.unit})" if schema.explained_column.unit else ""
+    title = _column_title(schema)
     figure.update_traces(
         marker={
             "color": [APPROVED if score >= 0 else DENIED for score in explanation.scores],
@@ -66,7 +66,7 @@ def explanation_figure(
         template="none",
     )
     figure.update_xaxes(
-        title={"text": f"{title}{unit}{'' if whole else ', from'}", "standoff": 8},
+        title={"text": f"{title}{'' if whole else ', from'}", "standoff": 8},
         tickvals=list(range(len(labels))),
         ticktext=ticks,
         tickangle=-90 if turned else 0,
@@ -77,6 +77,24 @@ def explanation_figure(
     )
     figure.update_yaxes(zeroline=False, fixedrange=True)
     return figure
+
+
+def explanation_table(explanation: Explanation, schema: Schema, signs: bool = False) -> str:
+    """Return the data of `explanation_figure` as a folded table."""
+    decision, marks = schema.decision, _marks(explanation)
+    rows = []
+    for i, (label, score) in enumerate(zip(explanation.bins, explanation.scores, strict=True)):
+        word = decision.approved if score >= 0 else decision.denied
+        shown = [label, word] if signs else [label, f"{score:.4g}".replace("-", "−"), word]
+        rows.append([*shown, marks.get(i, "")])
+    title = _column_title(schema)
+    heads = [title, *([] if signs else ["Score"]), "Decision", "Note"]
+    return folded_table(f"The decision by {title}", heads, rows)
+
+
+def _column_title(schema: Schema) -> str:
+    column = schema.explained_column
+    return f"{column.label} ({column.unit})" if column.unit else column.label
 
 
 def _in_lines(label: str) -> str:
@@ -129,8 +147,15 @@ def _signs(explanation: Explanation, schema: Schema) -> go.Figure:
         yanchor="bottom",
         showarrow=False,
     )
-    figure.update_layout(height=190, margin={"l": 12, "r": 12, "t": 32, "b": 66}, bargap=0.08)
-    figure.update_yaxes(visible=False, range=[0, 1])
+    figure.update_layout(height=190, margin={"l": 30, "r": 12, "t": 32, "b": 66}, bargap=0.08)
+    figure.update_yaxes(
+        title={"text": "Decision", "standoff": 4},
+        range=[0, 1],
+        showticklabels=False,
+        ticks="",
+        showgrid=False,
+        showline=False,
+    )
     return figure
 
 
@@ -153,11 +178,11 @@ def _scores(explanation: Explanation, schema: Schema, narrow: bool) -> go.Figure
     figure.add_hline(y=0, line={"color": LINE, "width": 2, "dash": "dash"})
     figure.update_layout(
         height=340,
-        margin={"l": 44 if narrow else 64, "r": 12, "t": 16, "b": 64 if narrow else 84},
+        margin={"l": 56 if narrow else 64, "r": 12, "t": 16, "b": 64 if narrow else 84},
         bargap=0.25 if narrow else 0.35,
     )
     figure.update_yaxes(
-        title={"text": "" if narrow else f"Score (0 or more: {schema.decision.approved})"},
+        title={"text": "Score" if narrow else f"Score (0 or more: {schema.decision.approved})"},
         range=[bottom - room, top + room],
         gridcolor="rgba(138,148,166,0.25)",
     )

@@ -1,8 +1,6 @@
 """Schemas of two, three and four parties, and the real page in a real browser."""
 
 import copy
-import os
-import shutil
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -28,18 +26,6 @@ from utils.child_process import ChildProcess
 from utils.ports import free_port
 
 __all__ = ["live_server", "oracle"]
-
-BROWSERS = ("chromium-headless-shell", "chromium")
-"""Debian's names of Chromium, without and with its own windows, which cost processor time."""
-CHROMIUM_OPTIONS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 
 EVERY_KIND = {
     "name": "kinds",
@@ -198,17 +184,14 @@ def live_page(tmp_path_factory, live_server):
 @contextmanager
 def chromium_with(*options: str):
     """Run Chromium with further options; skips the test if there is none."""
-    sync_api = pytest.importorskip("playwright.sync_api")
-    found = [os.environ.get("CHROMIUM"), *map(shutil.which, BROWSERS)]
-    chromium = next(filter(None, found), None)
-    if not chromium:
-        pytest.skip("no chromium on this machine; set CHROMIUM to one")
-    with sync_api.sync_playwright() as playwright:
-        started = playwright.chromium.launch(
-            executable_path=chromium, args=[*CHROMIUM_OPTIONS, *options]
-        )
-        yield started
-        started.close()
+    pytest.importorskip("playwright.sync_api")
+    from trials.browser import ChromiumMissing, chromium
+
+    try:
+        with chromium(*options) as started:
+            yield started
+    except ChromiumMissing as missing:
+        pytest.skip(str(missing))
 
 
 @pytest.fixture(scope="module")  # while it exists, this thread can run no other event loop

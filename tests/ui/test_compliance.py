@@ -14,10 +14,12 @@ from governance.log.checkpoint import Checkpoint, cosignature, sign_checkpoint
 from settings import Settings
 from tests.service.driver import Server
 from tests.service.governance.test_gateway import OWNERS, Gateway, hex_of
+from tests.ui.accessible import check_accessible
 from tests.ui.conftest import chromium_with
 from tests.ui.links import printed_link
 from tests.ui.test_page import assert_fits
 from ui.compliance import panels
+from ui.compliance.charts import MOST_BARS, plots_of
 from ui.compliance.feed import MOST_KEPT, REFRESH_SECONDS, Feed, News
 from ui.compliance.filters import Filters
 from ui.compliance.operator_client import PAGE_LINES, OperatorClient, token_of
@@ -154,6 +156,12 @@ def test_filters_narrow_and_everything_is_escaped(feed):
     assert "anna_1" not in shown and "<script>" not in shown and "<b>" not in shown
     assert "&lt;b&gt;bank&lt;/b&gt;" in shown and "<i>" not in shown
     assert "No entry matches" in panels.entries_table([], feed.look())
+    plots = plots_of([entry.row for entry in entries])
+    for sent, table in zip(plots[::2], plots[1::2], strict=True):
+        layout = json.loads(sent.plot)["layout"]
+        assert layout["xaxis"]["title"]["text"] and layout["yaxis"]["title"]["text"]
+        assert "<td>3</td>" in table and "<b>" not in table and "<i>" not in table
+    assert plots_of([])[1::2] == ["", "", ""]
     assert "The log is empty" in panels.entries_table([], News())
 
 
@@ -277,6 +285,9 @@ def test_page_shows_what_was_asked_allowed_and_denied(compliance, page):
     (denial,) = [why for why in texts(page, "Why") if "no-marketing" in why]
     assert "not used for marketing" in denial
     page.wait_for_selector(".js-plotly-plot .bars .point", state="attached")
+    assert page.locator(".modebar").count() == 0
+    page.locator(".ts-data summary").first.click()
+    assert page.locator(".ts-data").first.locator("tbody tr").count() == MOST_BARS
     assert "user_1" not in page.content(), "people appear as pseudonyms only"
     alias = next(line["person"] for line in logged if line["user_id"])[:12]
     assert alias in texts(page, "Person")
@@ -344,6 +355,7 @@ def test_audit_and_downloads_of_a_report(compliance, page):
     page.check("#names input")
     make_report(page, "user ids")
     assert "user_1" in downloaded(page, "csv").decode()
+    check_accessible(page)  # with an audit and a report
     page.uncheck("#names input")
     page.fill("#first-day input", "yesterday")
     page.click("#make-report")
@@ -368,7 +380,9 @@ def test_page_fits_into_a_narrow_window(compliance, page):
     for each in (dark, page):
         each.wait_for_selector(".ts-rules tbody tr")
         assert_fits(each)
+        assert each.evaluate("document.documentElement.scrollHeight") < 5000
     dark.context.close()
+    check_accessible(page)
     page.set_viewport_size({"width": 1280, "height": 900})
 
 

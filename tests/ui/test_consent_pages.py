@@ -10,6 +10,7 @@ import pytest
 
 from governance.receipts import Receipt
 from governance.reports import Line, row_of
+from tests.ui.accessible import check_accessible
 from tests.ui.agents import both_pages
 from tests.ui.test_page import assert_fits
 
@@ -68,9 +69,13 @@ def values_in(text):
 
 
 def fits(page):
+    """The page fits into both windows, has no barrier, and is not too long for a phone."""
     for width in (390, 1280):
         page.set_viewport_size({"width": width, "height": 900})
         assert_fits(page)
+        if width == 390:
+            assert page.evaluate("document.documentElement.scrollHeight") < 5000
+        check_accessible(page)
 
 
 def test_a_request_goes_from_the_institution_through_the_owner_to_a_result(pages, tmp_path):

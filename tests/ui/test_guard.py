@@ -176,6 +176,17 @@ def test_responses_restrict_framing_and_referrers(page):
             assert answer.headers["cache-control"] == "no-store"
 
 
+def test_browsers_keep_only_gradios_files(page):
+    with opened(page.link) as client, httpx.Client(base_url=page.place.address) as stranger:
+        name = re.search(r"assets/index-[\w-]+\.js", client.get("/").text)[0]
+        kept = client.get(name)
+        assert kept.status_code == 200 and "immutable" in kept.headers["cache-control"]
+        assert "private" in kept.headers["cache-control"]
+        for answer in (stranger.get(name), client.get("assets/none.js")):
+            assert answer.status_code != 200
+            assert "immutable" not in answer.headers.get("cache-control", "")
+
+
 @pytest.mark.parametrize(
     ("host", "status"),
     [

@@ -12,6 +12,8 @@ import pytest
 from model.explanation import Outcome
 from model.reasons import principal_reasons
 from tests.parties.running import filled, until
+from tests.ui import keyboard
+from tests.ui.accessible import check_accessible
 from tests.ui.links import opened
 from ui.forms import bin_words
 
@@ -105,6 +107,7 @@ def narrow(open_page):
 
 def test_steps_out_of_order_and_invalid_values_are_named(wide):
     page = wide  # just loaded
+    check_accessible(page)
     for button in ("#run", "#send-all", "#send-bank", "#open-decision", "#explain"):
         assert "Make the keys first" in why_not(page, button)
     assert primary(page) == ["all-steps"]
@@ -157,6 +160,10 @@ def test_all_steps_to_an_explanation_and_again_with_a_changed_input(wide, oracle
     principal = principal_reasons(oracle.schema, oracle.points(record))
     assert page.locator(".ts-reasons li").all_inner_texts() == [one.text for one in principal]
     assert_fits(page)
+    check_accessible(page, widths=(1280, 390))
+    page.click(".ts-data summary")
+    assert page.locator(".ts-data tbody tr").count() == 6
+    assert page.locator(".modebar").count() == 0
     hosts = {url.split("/")[2] for url in page.asked if "://" in url}
     assert hosts == {page.url.split("/")[2]}  # nothing is fetched from elsewhere
     choose_years(page, oracle, years)
@@ -229,9 +236,9 @@ def test_run_can_be_queued_cancelled_and_repeated(wide, live_server, oracle, tmp
 def test_narrow_dark_page_fits_its_examples_and_starts_over(narrow, oracle):
     page = narrow
     assert_fits(page)
-    page.click("text=Young, first account")
+    keyboard.press(page, "text=Young, first account")
     page.wait_for_function("document.querySelector('#field-Age input').value === '26'")
-    page.click("#all-steps")
+    keyboard.press(page, "#all-steps", key="Space")
     step_is_done(page, 4)
     page.wait_for_selector(".js-plotly-plot .bars .point")
     assert_fits(page)
@@ -278,6 +285,14 @@ def assert_fits(page):
             .filter(e => e.scrollWidth > e.clientWidth).map(e => e.textContent)"""
     )
     assert cut == []
+
+
+def test_refusals_have_no_barriers(context, live_page):
+    page = context.new_page()
+    page.goto(live_page.link.split("?")[0] + "?token=old")
+    assert page.inner_text("h1") == "This link is out of date"
+    check_accessible(page)
+    page.close()
 
 
 def test_page_api_offers_steps_by_name(live_page):

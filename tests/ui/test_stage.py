@@ -25,6 +25,8 @@ from model.reasons import principal_reasons
 from parties.client import ServerClient
 from parties.joint.codes import open_joint
 from tests.parties.running import Oracle, until
+from tests.ui import keyboard
+from tests.ui.accessible import check_accessible
 from tests.ui.conftest import LivePage, chromium_with
 from tests.ui.demos import Demo, alive, free_ports, relayed_from_ipv4
 from tests.ui.foreign import (
@@ -81,9 +83,10 @@ def browser():
 
 
 class Stage:
-    """The stage in a new browser session."""
+    """The stage in a new browser session; `by_keyboard` presses buttons without a pointer."""
 
-    def __init__(self, context, demo, schema, host, size, scheme):
+    def __init__(self, context, demo, schema, host, size, scheme, by_keyboard):
+        self.by_keyboard = by_keyboard
         self.schema, self.names = schema, schema.party_names
         self.page = context.new_page()
         self.page.set_viewport_size({"width": size[0], "height": size[1]})
@@ -109,6 +112,11 @@ class Stage:
         self.show(party)
         return self.page.frame_locator(f'iframe[data-agent="{party}"]')
 
+    def content(self, party):
+        """Return the frame itself, whose document has the focus."""
+        host = self.page.locator(f'iframe[data-agent="{party}"]')
+        return host.element_handle().content_frame()
+
     def url(self, party):
         return self.page.locator(f'iframe[data-agent="{party}"]').get_attribute("src")
 
@@ -119,7 +127,10 @@ class Stage:
             label = self.schema.party(name).label
             for group in ("#readers", "#explanation-readers"):
                 self.page.locator(group).get_by_label(label, exact=True).check()
-        self.page.click("#new")
+        if self.by_keyboard:
+            keyboard.press(self.page, "#new", key="Space")
+        else:
+            self.page.click("#new")
         for name in self.names:
             self.frame(name).locator(".ts-print").wait_for()
         return self
@@ -148,7 +159,10 @@ class Stage:
     def press(self, button, done, parties=None):
         """Press a button in every frame, and wait for a selector in every frame."""
         for name in parties or self.names:
-            self.frame(name).locator(button).click()
+            if self.by_keyboard:
+                keyboard.press(self.page, button, self.content(name))
+            else:
+                self.frame(name).locator(button).click()
         for name in parties or self.names:
             self.frame(name).locator(done).first.wait_for()
         return self
@@ -203,12 +217,13 @@ def assert_refusal_passes(one):
 
 
 @contextmanager
-def opened_stage(context, demo, schema, host, size, scheme):
+def opened_stage(context, demo, schema, host, size, scheme, by_keyboard=False):
     """Yield a stage with a new application; before it, the stage loads no party's page."""
-    one = Stage(context, demo, schema, host, size, scheme)
+    one = Stage(context, demo, schema, host, size, scheme, by_keyboard)
     for port in demo.agent_ports(len(one.names)):
         one.page.wait_for_selector(f".ts-frames >> text=own process, {host}:{port}")
     assert_fits(one.page)
+    check_accessible(one.page, schemes=(scheme,))
     assert one.page.locator("iframe").count() == 0
     if size[0] > 720:
         assert_refusal_passes(one)
@@ -220,7 +235,7 @@ def opened_stage(context, demo, schema, host, size, scheme):
 
 @pytest.fixture(scope="module")
 def wide(context, demo, schema):
-    with opened_stage(context, demo, schema, "127.0.0.1", (1280, 900), "light") as one:
+    with opened_stage(context, demo, schema, "127.0.0.1", (1280, 900), "light", True) as one:
         yield one
 
 
@@ -320,7 +335,7 @@ def test_out_of_domain_value_shows_its_domain(wide):
 def test_example_fills_only_its_own_form(wide):
     age = wide.frame("applicant").locator("#field-Age input")
     before = age.input_value()
-    wide.frame("bank").locator("text=Young, first account").click()
+    keyboard.press(wide.page, "text=Young, first account", wide.content("bank"))
     account_age = wide.frame("bank").locator("#field-Account_age input")
     for _ in range(50):
         if account_age.input_value() == "2":
@@ -328,6 +343,20 @@ def test_example_fills_only_its_own_form(wide):
         wide.page.wait_for_timeout(100)
     assert account_age.input_value() == "2"
     assert age.input_value() == before
+
+
+def test_lists_and_boxes_are_set_by_keyboard(wide):
+    agency = wide.content("credit_agency")
+    years = "document.querySelector('#field-Years_employed input').value"
+    before = agency.evaluate(years)
+    keyboard.reach(wide.page, "#field-Years_employed input", agency)
+    for key in ("ArrowDown", "ArrowDown", "Enter"):
+        wide.page.keyboard.press(key)
+    agency.wait_for_function(f"before => {years} !== before", arg=before, polling=100)
+    box = wide.frame("applicant").locator("#field-Own_car input")
+    own = box.is_checked()
+    keyboard.press(wide.page, "#field-Own_car input", wide.content("applicant"), key="Space")
+    assert box.is_checked() is not own
 
 
 def test_reloaded_page_keeps_its_application(wide, turned):
@@ -345,7 +374,7 @@ def test_reloaded_page_keeps_its_application(wide, turned):
 
 
 def test_all_steps_from_keys_to_explanation(wide, demo, schema, signs_oracle, turned):
-    """The bank has sent its record already."""
+    """The bank has sent its record already; all buttons are pressed by keyboard."""
     one, record = wide, turned
     prints = {one.text(name, ".ts-print code") for name in one.names}
     assert len(prints) == 1
@@ -383,6 +412,7 @@ def test_all_steps_from_keys_to_explanation(wide, demo, schema, signs_oracle, tu
         told = one.frame(name).locator(".ts-says:has-text('reasons')").inner_text()
         assert told == "Done. Only the applicant learns the reasons."
     assert_all_fit(one, beside=True)
+    check_accessible(one.page)
     one.page.set_viewport_size({"width": 390, "height": 900})
     assert_all_fit(one, beside=False)  # with the plots
     log = one.page.inner_text(".ts-log")
@@ -555,6 +585,7 @@ def test_unsent_change_blocks_agreement_and_run_can_be_cancelled(narrow, demo):
         one.frame(name).locator("#again").wait_for()
         assert not one.frame(name).locator("#cancel").is_visible()
         assert one.frame(name).locator(".ts-word").count() == 0
+    check_accessible(one.page)  # with a message of each kind
     one.press("#again", ".ts-word", parties=["credit_agency"])
     for name in one.names:
         one.frame(name).locator(".ts-word").wait_for()

@@ -14,6 +14,7 @@ from tests.ui.conftest import public_of, with_parties
 from ui import panels, texts
 from ui.benchmark import comparison
 from ui.following import followed
+from ui.plot_data import plot_data
 from ui.plots import explanation_figure
 from ui.state import PageState
 from ui.timeline import timeline
@@ -143,6 +144,9 @@ def test_the_explanation_shows_its_text(public):
         Outcome.TURNED, "With <5> levels.", BINS, (-1.0, 2.0), 1, 2, 1, (other,), pair
     )
     shown = panels.explanation_panel(PageState(explained=opened(said)), public)
+    cells = '<th scope="row">{}</th><td>{}</td><td>{}</td><td>{}</td>'
+    assert cells.format(BINS[0], "−1", "refused", "now") in shown
+    assert cells.format(BINS[1], "2", "granted", "changes it") in shown
     assert "With &lt;5&gt; levels.</p>" in shown
     assert f"<li>Not &lt;7&gt;.</li><li>Both &lt;7&gt;.</li><li>{CAVEAT}</li>" in shown
     alone = replace(said, others=(), pair=None)
@@ -231,7 +235,18 @@ def test_plot_of_signs_has_tiles_of_one_height_with_marks(public):
     assert "changes it" in figure.layout.xaxis.ticktext[1]
     (legend,) = figure.layout.annotations
     assert "granted" in legend.text and "refused" in legend.text
-    assert not figure.layout.yaxis.visible and not figure.layout.shapes
+    assert figure.layout.yaxis.showticklabels is False and not figure.layout.shapes
+
+
+@pytest.mark.parametrize("signs", [True, False])
+@pytest.mark.parametrize("narrow", [True, False])
+def test_plot_has_titled_axes_and_no_toolbar(public, signs, narrow):
+    said = Explanation(Outcome.TURNED, "", BINS, (-1.0, 2.0), 1, 2, 1)
+    figure = explanation_figure(said, public.schema_, signs, narrow)
+    assert figure.layout.xaxis.title.text and figure.layout.yaxis.title.text
+    sent = plot_data(figure)
+    assert sent.type == "plotly"
+    assert json.loads(sent.plot)["config"] == {"displayModeBar": False}
 
 
 def test_many_bins_show_their_smallest_values_turned_where_they_are_long(public):

@@ -23,6 +23,7 @@ from ui.agent.refusals import Refusal
 from ui.agent.saving import Kind, saved_file
 from ui.buttons import button_update, notes_html
 from ui.forms import record_of, shown_record
+from ui.plot_data import plot_data
 from ui.plots import blank_figure, explanation_figure
 from ui.steps import show_steps
 from ui.ticks import wait_for
@@ -347,10 +348,10 @@ class AgentActions:
         ):
             # Hidden, so that the browser loads the plotting library while the decision is read.
             shown.awaited = True
-            return gr.Plot(value=blank_figure(), visible="hidden")
+            return gr.Plot(value=plot_data(blank_figure()), visible="hidden")
         if opened is None or shown.plotted == shown.client_id:
             return gr.skip()
         shown.plotted = shown.client_id
         signs = self.public.opens_sign(EXPLAIN)
         figure = explanation_figure(opened.explanation, self.public.schema_, signs, narrow=True)
-        return gr.Plot(value=figure, visible=True)
+        return gr.Plot(value=plot_data(figure), visible=True)

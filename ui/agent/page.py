@@ -24,7 +24,7 @@ from ui.agent.notice import NoticeSection
 from ui.agent.reasons import reasons_panel
 from ui.agent.review import ApplicantReview, LenderReviews
 from ui.agent.saving import Kind
-from ui.blocks import cancel_button, fill_by, html, section, step_button
+from ui.blocks import cancel_button, fill_by, html, plot, section, step_button
 from ui.buttons import WORKS, ends_work, notes, start_as
 from ui.examples import load_examples
 from ui.forms import build_field, shown_record
@@ -150,9 +150,7 @@ class _AgentPage:
             _html(heading(4, "The explanation", f"{opened} for every range of {phrase}."))
             self.explain_button = _button("Agree to open the explanation", AGREE[EXPLAIN])
             self.explanation = _html(agent_panels.explanation_panel(None, self.public), "ts-panel")
-            self.plot = gr.Plot(
-                show_label=False, container=False, visible=False, elem_classes="ts-plot"
-            )
+            self.plot = plot(visible=False)
         with section(has_reasons(self.public)):
             _html(heading(5, TITLE, AGAINST))
             self.reasons_button = _button("Agree to open the reasons", AGREE[REASONS])

@@ -7,16 +7,32 @@ from collections.abc import Callable, Sequence
 from datetime import date, timedelta
 
 import plotly.graph_objects as go
+from gradio.components.plot import PlotData
 
 from governance.purposes import purpose_words
 from governance.reports import Row
 from ui.compliance.filters import PARTIES
+from ui.data_tables import folded_table
+from ui.plot_data import plot_data
 from ui.plots import APPROVED, DENIED, LINE
 
 MOST_BARS = 7
 """Days, partners or purposes in one chart: the latest days, or those with the most decisions."""
 _LONGEST_LABEL = 26
 _NOTHING = "Nothing was decided yet."
+
+
+TITLES = ("Per day", "Partners", "Purposes")
+
+
+def plots_of(rows: Sequence[Row]) -> list[PlotData | str]:
+    """Return each chart, in the order of TITLES, followed by its data as a folded table."""
+    figures = (day_figure(rows), partner_figure(rows), purpose_figure(rows))
+    return [
+        part
+        for figure, title in zip(figures, TITLES, strict=True)
+        for part in (plot_data(figure), _table(figure, title))
+    ]
 
 
 def day_figure(rows: Sequence[Row]) -> go.Figure:
@@ -31,19 +47,19 @@ def day_figure(rows: Sequence[Row]) -> go.Figure:
         ]
     )
     figure.update_xaxes(type="category", showgrid=False, fixedrange=True, tickangle=0)
-    figure.update_xaxes(tickfont={"size": 10})
+    figure.update_xaxes(tickfont={"size": 10}, title=_axis_title("Day (UTC)"))
     figure.update_yaxes(**_counts_axis(allowed + denied))
     return _styled(figure)
 
 
 def partner_figure(rows: Sequence[Row]) -> go.Figure:
     """Return the decisions by partner."""
-    return _lying(rows, lambda row: row.partner or PARTIES, lambda name: name)
+    return _lying(rows, lambda row: row.partner or PARTIES, str, "Partner")
 
 
 def purpose_figure(rows: Sequence[Row]) -> go.Figure:
     """Return the decisions by purpose."""
-    return _lying(rows, lambda row: row.purpose or "none named", purpose_words)
+    return _lying(rows, lambda row: row.purpose or "none named", purpose_words, "Purpose")
 
 
 def _days_to(last: str | None) -> list[str]:
@@ -55,7 +71,7 @@ def _days_to(last: str | None) -> list[str]:
 
 
 def _lying(
-    rows: Sequence[Row], key: Callable[[Row], str], words: Callable[[str], str]
+    rows: Sequence[Row], key: Callable[[Row], str], words: Callable[[str], str], title: str
 ) -> go.Figure:
     allowed, denied = _counted(rows, key)
     most = [name for name, _ in (allowed + denied).most_common(MOST_BARS)][::-1]
@@ -67,6 +83,7 @@ def _lying(
         ]
     )
     figure.update_yaxes(type="category", showgrid=False, fixedrange=True, automargin=True)
+    figure.update_yaxes(title=_axis_title(title))
     figure.update_xaxes(**_counts_axis(allowed + denied))
     return _styled(figure)
 
@@ -99,6 +116,7 @@ def _bars(x: Sequence[object], y: Sequence[object], name: str, colour: str, **mo
 def _counts_axis(found: Counter[str]) -> dict[str, object]:
     highest = max(found.values(), default=1)
     return {
+        "title": _axis_title("Decisions"),
         "rangemode": "tozero",
         "dtick": 1 if highest <= 5 else None,
         "nticks": 5,
@@ -109,6 +127,22 @@ def _counts_axis(found: Counter[str]) -> dict[str, object]:
     }
 
 
+def _axis_title(text: str) -> dict[str, object]:
+    return {"text": text, "standoff": 6}
+
+
+def _table(figure: go.Figure, title: str) -> str:
+    """Return the bars' categories, largest or latest first, with the number of each kind."""
+    lying = any(bars.orientation == "h" for bars in figure.data)
+    names = list((figure.data[0].y if lying else figure.data[0].x) or ())
+    counts = [list((bars.x if lying else bars.y) or ()) for bars in figure.data]
+    axis = figure.layout.yaxis if lying else figure.layout.xaxis
+    heads = [axis.title.text, *(bars.name for bars in figure.data)]
+    return folded_table(
+        f"Decisions: {title.lower()}", heads, list(zip(names, *counts, strict=True))[::-1]
+    )
+
+
 def _styled(figure: go.Figure) -> go.Figure:
     figure.update_layout(
         barmode="stack",
@@ -116,8 +150,8 @@ def _styled(figure: go.Figure) -> go.Figure:
         plot_bgcolor="rgba(0,0,0,0)",
         font={"family": "system-ui, sans-serif", "size": 12},
         legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom", "traceorder": "normal"},
-        margin={"l": 36, "r": 8, "t": 30, "b": 30},
-        height=230,
+        margin={"l": 44, "r": 8, "t": 30, "b": 44},
+        height=245,
         bargap=0.35,
         dragmode=False,
         template="none",

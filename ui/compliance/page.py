@@ -19,9 +19,9 @@ from governance.report_csv import csv_of
 from governance.report_pdf import pdf_of
 from governance.reports import Health, Period, Report, report_of
 from settings import Settings
-from ui.blocks import html, section, step_button
+from ui.blocks import html, plot, section, step_button
 from ui.compliance import panels
-from ui.compliance.charts import day_figure, partner_figure, purpose_figure
+from ui.compliance.charts import TITLES, plots_of
 from ui.compliance.feed import Feed, News
 from ui.compliance.filters import (
     KINDS,
@@ -85,7 +85,8 @@ class _CompliancePage:
             self._filters()
             self.summary = html(panels.summary(()))
             with gr.Row(elem_classes="ts-charts"):
-                self.plots = [self._chart(title) for title in ("Per day", "Partners", "Purposes")]
+                charts = [self._chart(title) for title in TITLES]
+            self.plots = [part for chart in charts for part in chart]
             self.table = html(panels.entries_table((), News()))
         with section():
             html(
@@ -134,12 +135,10 @@ class _CompliancePage:
                 _dropdown("Time", [(name, name) for name in TIMES], "filter-time", "Any time"),
             ]
 
-    def _chart(self, title: str) -> gr.Plot:
+    def _chart(self, title: str) -> tuple[gr.Plot, gr.HTML]:
         with gr.Column(min_width=290):
             html(f'<h3 class="ts-chart">{title}</h3>')
-            return gr.Plot(
-                blank_figure(), show_label=False, container=False, elem_classes="ts-plot"
-            )
+            return plot(blank_figure()), html("")
 
     def _report(self) -> None:
         today = datetime.now(UTC).date()
@@ -198,9 +197,7 @@ class _CompliancePage:
             gr.update(choices=partner_choices(news.entries)) if new else gr.skip(),
             gr.update(choices=purpose_choices(news.entries)) if new else gr.skip(),
             panels.summary(rows),
-            day_figure(rows),
-            partner_figure(rows),
-            purpose_figure(rows),
+            *plots_of(rows),
             panels.entries_table(rows, news),
             policy,
         ]

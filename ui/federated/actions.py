@@ -21,6 +21,7 @@ from ui.consent.panels import empty
 from ui.federated import charts, panels
 from ui.federated.importance import column_importance, party_importance
 from ui.federated.rules import rules_of
+from ui.plot_data import plot_data
 from ui.ticks import wait_for
 
 LATEST = "The latest"
@@ -123,13 +124,13 @@ class TrainingActions:
         measured = any(tree.auc is not None for tree in view.trees)
         possible = plan is None or plan.validation_share > 0
         return {
-            "auc": charts.auc_figure(view),
+            "auc": plot_data(charts.auc_figure(view)),
             "auc_note": "" if measured else empty(panels.NO_AUC[possible]),
-            "strip": charts.strip_figure(view),
+            "strip": plot_data(charts.strip_figure(view)),
             "strip_key": panels.strip_key() if view.trees else empty(panels.NO_TREE),
-            "bytes": charts.bytes_figure(rounds),
+            "bytes": plot_data(charts.bytes_figure(rounds)),
             "bytes_note": "" if rounds else empty(panels.NO_ROUND),
-            "trees": panels.trees_table(view),
+            "trees": panels.charts_tables(view, rounds),
         }
 
     def _tree(self, shown: Shown, plan: Plan | None) -> View:
@@ -162,7 +163,9 @@ class TrainingActions:
         parties = party_importance(columns, plan.layout)
         return {
             "importance": panels.importance_panel(parties, columns),
-            "importance_plot": gr.update(value=charts.importance_figure(columns), visible=True),
+            "importance_plot": gr.update(
+                value=plot_data(charts.importance_figure(columns)), visible=True
+            ),
         }
 
     def _downloads(self, shown: Shown, view: TrainingView) -> View:

@@ -57,7 +57,12 @@ def auc_figure(view: TrainingView) -> go.Figure:
         )
     _tree_axis(figure, view)
     figure.update_yaxes(
-        tickformat=".3f", gridcolor=_GRID, zeroline=False, fixedrange=True, nticks=6
+        title=_title("AUC"),
+        tickformat=".3f",
+        gridcolor=_GRID,
+        zeroline=False,
+        fixedrange=True,
+        nticks=6,
     )
     return _styled(figure, 270)
 
@@ -94,7 +99,7 @@ def strip_figure(view: TrainingView) -> go.Figure:
     )
     _tree_axis(figure, view)
     figure.update_yaxes(autorange="reversed", automargin=True, fixedrange=True, showgrid=False)
-    figure.update_yaxes(ticks="", ticklabelstandoff=4)
+    figure.update_yaxes(title=_title("Lender"), ticks="", ticklabelstandoff=4)
     return _styled(figure, 70 + 24 * len(names))
 
 
@@ -110,11 +115,9 @@ def bytes_figure(rounds: Sequence[Round]) -> go.Figure:
         marker={"color": APPROVED, "line": {"width": 0}},
         hovertemplate="tree %{customdata[0]}, level %{customdata[1]}: %{y:.1f} kB<extra></extra>",
     )
-    figure.update_xaxes(
-        title={"text": "Round", "standoff": 4}, showgrid=False, fixedrange=True, zeroline=False
-    )
+    figure.update_xaxes(title=_title("Round"), showgrid=False, fixedrange=True, zeroline=False)
     figure.update_yaxes(
-        ticksuffix=" kB",
+        title=_title("kB"),
         rangemode="tozero",
         nticks=5,
         gridcolor=_GRID,
@@ -140,8 +143,9 @@ def importance_figure(columns: Sequence[ColumnImportance]) -> go.Figure:
         hovertemplate="%{y}: %{x:.2f} in log-odds, %{customdata} splits<extra></extra>",
     )
     figure.update_yaxes(type="category", automargin=True, fixedrange=True, showgrid=False)
+    figure.update_yaxes(title=_title("Column"))
     figure.update_xaxes(
-        title={"text": "Spread (log-odds)", "standoff": 4},
+        title=_title("Spread (log-odds)"),
         rangemode="tozero",
         nticks=6,
         gridcolor=_GRID,
@@ -171,11 +175,15 @@ def _cell(name: str, tree: TreeView) -> int:
     return 2 if tree.ended_early else 1
 
 
+def _title(text: str) -> dict[str, object]:
+    return {"text": text, "standoff": 4}
+
+
 def _tree_axis(figure: go.Figure, view: TrainingView) -> None:
     over = view.state not in ("starting", "running", "paused")
     last = len(view.trees) if over else max(view.trees_planned, len(view.trees))
     figure.update_xaxes(
-        title={"text": "Tree", "standoff": 4},
+        title=_title("Tree"),
         range=[0.5, last + 0.5],
         nticks=8,
         tick0=0,
@@ -197,7 +205,7 @@ def _styled(figure: go.Figure, height: int) -> go.Figure:
         font={"family": "system-ui, sans-serif", "size": 12},
         legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
         showlegend=any(trace.showlegend for trace in figure.data),
-        margin={"l": 52, "r": 10, "t": 30, "b": 40},
+        margin={"l": 60, "r": 10, "t": 30, "b": 40},
         height=height,
         dragmode=False,
         template="none",

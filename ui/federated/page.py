@@ -12,9 +12,10 @@ import gradio as gr
 from gradio.components import Component
 
 from federated.agents.at_work import AtWork, Kind
-from ui.blocks import html, section
+from ui.blocks import html, plot, section
 from ui.consent.handling import Wiring, in_place
 from ui.consent.panels import empty
+from ui.data_tables import SUMMARY
 from ui.federated import panels, texts
 from ui.federated.actions import FILES, LATEST, Shown, TrainingActions
 from ui.panels import heading
@@ -104,34 +105,18 @@ class _TrainingPage:
             self._chart("bytes", "Bytes of each round, sent and received here")
         self._chart("strip", "Lenders by tree")
         self._put("strip_key", html(""))
-        with gr.Accordion("The same as a table", open=False, elem_classes="ts-folded"):
+        with gr.Accordion(SUMMARY, open=False, elem_classes="ts-folded"):
             self._put("trees", html(empty(panels.NO_TREE)))
 
     def _chart(self, name: str, title: str) -> None:
         with gr.Column(min_width=290):
             html(f'<h3 class="ts-chart">{title}</h3>')
             self._put(f"{name}_note", html(""))
-            plot = gr.Plot(
-                blank_figure(),
-                show_label=False,
-                container=False,
-                elem_classes="ts-plot",
-                elem_id=f"plot-{name}",
-            )
-            self._put(name, plot)
+            self._put(name, plot(blank_figure(), elem_id=f"plot-{name}"))
 
     def _model(self) -> None:
         self._put("importance", html(empty(panels.NO_IMPORTANCE)))
-        self._put(
-            "importance_plot",
-            gr.Plot(
-                blank_figure(),
-                show_label=False,
-                container=False,
-                visible=False,
-                elem_classes="ts-plot",
-            ),
-        )
+        self._put("importance_plot", plot(blank_figure(), visible=False))
         with gr.Row():
             for name in FILES:
                 self._put(

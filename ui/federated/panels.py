@@ -6,8 +6,10 @@ from collections.abc import Sequence
 
 from federated.agents.at_work import AtWork
 from federated.agents.progress import Event, LenderView, TrainingView
+from federated.agents.rounds import Round
 from federated.plan import Plan
 from ui.consent.panels import empty, facts, note, table
+from ui.data_tables import rows_table
 from ui.federated import texts
 from ui.federated.charts import kind_of
 from ui.federated.importance import ColumnImportance, PartyImportance
@@ -93,22 +95,32 @@ def lenders_table(view: TrainingView, kind: str) -> str:
     return table(heads, rows, "ts-lenders")
 
 
-def trees_table(view: TrainingView) -> str:
-    """Return the trees with their AUC and lenders, which the charts show as well."""
+def charts_tables(view: TrainingView, rounds: Sequence[Round]) -> str:
+    """Return the data of the charts: trees with AUC and lenders, lenders, and rounds."""
     if not view.trees:
         return empty(NO_TREE)
-    rows = "".join(
-        f'<tr><th scope="row">{tree.number + 1}</th>'
-        f"<td>{'' if tree.auc is None else f'{tree.auc:.4f}'}</td>"
-        f"<td>{len(tree.lenders)} of {len(view.lenders)}</td><td>{tree.levels}</td>"
-        f"<td>{escape(kind_of(tree, view))}</td></tr>"
+    trees = [
+        (
+            tree.number + 1,
+            "" if tree.auc is None else f"{tree.auc:.4f}",
+            f"{len(tree.lenders)} of {len(view.lenders)}",
+            tree.levels,
+            kind_of(tree, view),
+        )
         for tree in view.trees
-    )
+    ]
+    sent = [
+        (number, one.tree + 1, one.level + 1, show_bytes(one.bytes))
+        for number, one in enumerate(rounds, 1)
+    ]
     return (
-        '<div class="ts-scroll ts-tall" tabindex="0"><table class="ts-rows"><thead><tr>'
-        '<th scope="col">Tree</th><th scope="col">Validation AUC</th><th scope="col">Lenders</th>'
-        f'<th scope="col">Levels</th><th scope="col">Note</th></tr></thead><tbody>{rows}</tbody>'
-        f"</table></div>{_parts(view)}"
+        rows_table("Trees", ("Tree", "Validation AUC", "Lenders", "Levels", "Note"), trees)
+        + _parts(view)
+        + (
+            rows_table("Rounds", ("Round", "Tree", "Level", "Sent and received"), sent)
+            if sent
+            else ""
+        )
     )
 
 

@@ -24,6 +24,7 @@ from ui.buttons import button_update, notes_html
 from ui.error_words import UNEXPECTED, UNEXPECTED_DETAIL, ErrorWords, error_words
 from ui.following import followed
 from ui.forms import record_of
+from ui.plot_data import plot_data
 from ui.plots import explanation_figure
 from ui.reasons import has_reasons
 from ui.single.buttons import EXPLAIN as EXPLAIN_STEP
@@ -144,7 +145,7 @@ class Actions:
             return gr.Plot(value=None, visible=False)
         signs = self.public.opens_sign(EXPLAIN)
         figure = explanation_figure(state.explained.explanation, self.public.schema_, signs)
-        return gr.Plot(value=figure, visible=True)
+        return gr.Plot(value=plot_data(figure), visible=True)
 
     def note_changes(self, state: PageState, *values: Any) -> Iterator[View]:
         """Mark the parties whose fields differ from what they sent."""

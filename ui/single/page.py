@@ -16,7 +16,7 @@ from engines.interface import PublicModel
 from features.schema import Party
 from ui import panels, texts
 from ui.benchmark import comparison
-from ui.blocks import cancel_button, fill_by, html, section, step_button
+from ui.blocks import cancel_button, fill_by, html, plot, section, step_button
 from ui.buttons import WORKS, ends_work, notes, start_as
 from ui.examples import load_examples
 from ui.forms import build_field, default_record, shown_record
@@ -141,9 +141,7 @@ class _Page:
                 self.explain_button = step_button("Explain the decision", single_buttons.EXPLAIN)
                 self.cancel_explain_button = cancel_button("cancel-explain")
                 self.explanation = html(panels.explanation_panel(start, public), "ts-panel")
-            self.plot = gr.Plot(
-                show_label=False, container=False, visible=False, elem_classes="ts-plot"
-            )
+            self.plot = plot(visible=False)
 
         with section(has_reasons(public)):
             html(panels.heading(5, "State the reasons", AGAINST))

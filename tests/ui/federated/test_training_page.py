@@ -21,6 +21,7 @@ from parties.trainings_client import TrainingsClient
 from settings import ROOT
 from tests.federated.protocol.network import rows_of
 from tests.parties.running import until
+from tests.ui.accessible import check_accessible
 from tests.ui.federated.test_training_words import StandIn, view_of
 from tests.ui.links import printed_link
 from tests.ui.serving import served
@@ -128,6 +129,9 @@ def fits(page):
     for width in (390, 1280):
         page.set_viewport_size({"width": width, "height": 900})
         assert_fits(page)
+        if width == 390:
+            assert page.evaluate("document.documentElement.scrollHeight") < 5000
+    check_accessible(page, widths=(1280, 390))
 
 
 def test_a_training_is_followed_from_the_first_lender_to_the_model(training, tmp_path):

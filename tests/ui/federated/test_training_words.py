@@ -138,6 +138,8 @@ def test_importance_sums_the_differences_between_the_sides():
     assert [(one.splits, one.spread) for one in parties] == [(2, 5.0), (2, 2.0)]
     shown = panels.importance_panel(parties, columns)
     assert "Second &lt;b&gt;" in shown and "<b>" not in shown and "71%" in shown
+    figure = charts.importance_figure(columns)
+    assert figure.layout.xaxis.title.text and figure.layout.yaxis.title.text
 
 
 def test_states_are_said_in_a_sentence():
@@ -179,7 +181,7 @@ def test_everything_from_others_is_escaped_and_a_lost_server_is_an_alert():
     shown = (
         panels.state_panel(work, view, Plan(schema=GERMAN))
         + panels.lenders_table(view, "coordinator")
-        + panels.trees_table(view)
+        + panels.charts_tables(view, ())
     )
     assert "<img" not in shown and shown.count("&lt;img") >= 4
     assert 'role="alert"' in shown and "goes on by itself" in shown
@@ -201,6 +203,8 @@ def test_charts_mark_drop_outs_and_are_empty_before_the_first_tree():
     assert (list(line.x), list(fewer.x), list(early.x)) == ([1, 2, 3], [3], [2])
     strip = [list(row) for row in charts.strip_figure(view).data[0].z]
     assert strip == [[1, 2, 1, 1]] * 3 + [[1, 2, 0, 1]]
+    for figure in (charts.auc_figure(view), charts.strip_figure(view)):
+        assert figure.layout.xaxis.title.text and figure.layout.yaxis.title.text
     assert texts.spans([1, 2, 4]) == "1–2, 4"
     assert not charts.auc_figure(view_of()).data and not charts.bytes_figure(()).data
 
@@ -210,6 +214,10 @@ def test_rounds_have_the_bytes_between_two_openings_and_states_their_time():
     for level, total in ((1, 100), (1, 150), (2, 400)):
         rounds.note((tree_of(0, levels=level),), total)
     assert [(one.level, one.bytes) for one in rounds.all()] == [(0, 100), (1, 300)]
+    figure = charts.bytes_figure(rounds.all())
+    assert figure.layout.xaxis.title.text and figure.layout.yaxis.title.text
+    tables = panels.charts_tables(view_of(trees=(tree_of(0),)), rounds.all())
+    assert '<th scope="row">2</th><td>1</td><td>2</td><td>300 B</td>' in tables
     again = Rounds((tree_of(0, levels=2),))
     again.note((tree_of(0, levels=2),), 50)
     assert again.all() == (), "what was opened before this process is not counted"

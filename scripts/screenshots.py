@@ -1,0 +1,156 @@
+"""Take the pictures of the pages for README.md and docs/, from a running demonstration.
+
+Start `make demo` with the levelled engine, and give the link that it prints:
+
+    .venv/bin/python -m scripts.screenshots LINK
+
+It plays an application on the stage, to the explanation and reasons of a denial, and writes
+
+    docs/page.png        the stage
+    docs/party.png       the page of the first party by itself
+    docs/phone.png       the same page in a narrow, dark window
+    docs/compliance.png  the compliance page
+
+with at most 256 colours each. Gradio brings Pillow, which reduces them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from PIL import Image
+from playwright.sync_api import Browser, Error, Frame, Page
+
+from settings import ROOT
+from trials.browser import ChromiumMissing, chromium
+from utils.atomic_files import write_atomic
+from utils.terminal import print_any_text
+
+WIDE, NARROW = (1280, 900), (390, 844)
+LONGEST = 1800
+"""Most pixels in height; of a longer page, the top is shown."""
+TIMEOUT_MILLISECONDS = 180_000
+PLOT = ".js-plotly-plot .bars .point"
+OPENED = ".ts-reasons, .ts-says:has-text('reasons')"
+"""The last thing that a party's page shows: the reasons, or who learns them."""
+STEPS = (
+    ("New in the job", ".ts-print"),
+    ("Encrypt and send", ".ts-strip li.done:nth-child(3)"),
+    ("Agree .*decision", ".ts-word"),
+    ("Agree .*explanation", PLOT),
+    ("Agree .*reasons", OPENED),
+)
+"""Buttons of a party's page in the order of its steps, and what it shows afterwards.
+
+They are pressed if the stage has no button that plays them.
+"""
+PLAY = re.compile(r"^Play\b")
+DENIED = re.compile(r"denied.* would likely change", re.IGNORECASE)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns the exit code."""
+    print_any_text()
+    parser = argparse.ArgumentParser(
+        prog="python -m scripts.screenshots",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("link", help="link of the stage, as `make demo` prints it")
+    parser.add_argument(
+        "--out", type=Path, default=ROOT / "docs", help="folder of the pictures (default docs)"
+    )
+    options = parser.parse_args(arguments)
+    try:
+        with chromium() as browser:
+            _take(browser, options.link, options.out)
+    except (ChromiumMissing, Error) as error:
+        print(f"scripts.screenshots: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _take(browser: Browser, link: str, folder: Path) -> None:
+    stage = _window(browser, WIDE, "light")
+    stage.goto(link)
+    _play(stage)
+    _write(stage, folder / "page.png")
+    party = stage.locator("iframe[data-agent]").first.get_attribute("src") or ""
+    compliance = stage.get_by_role("link", name="Open the compliance page")
+    log = compliance.get_attribute("href") or ""
+    for name, address, size, scheme, shown in (
+        ("party.png", party, WIDE, "light", PLOT),
+        ("phone.png", party, NARROW, "dark", PLOT),
+        ("compliance.png", log, WIDE, "light", "tr[data-entry]"),
+    ):
+        page = _window(browser, size, scheme)
+        page.goto(address)
+        page.locator(shown).first.wait_for()
+        _write(page, folder / name)
+        page.context.close()
+
+
+def _window(browser: Browser, size: tuple[int, int], scheme: str) -> Page:
+    context = browser.new_context(
+        viewport={"width": size[0], "height": size[1]},
+        color_scheme="dark" if scheme == "dark" else "light",
+        reduced_motion="reduce",
+    )
+    context.set_default_timeout(TIMEOUT_MILLISECONDS)
+    return context.new_page()
+
+
+def _play(stage: Page) -> None:
+    """Play an application on the stage to its end, by the stage's own button if it has one."""
+    new = stage.get_by_role("button", name="New application", exact=True)
+    new.wait_for()
+    play = stage.get_by_role("button", name=PLAY)
+    if play.count():
+        _choose_denial(stage)
+        play.first.click()
+    else:
+        new.click()
+        for each in _frames(stage):
+            each.locator(".ts-print").wait_for()
+        for button, shown in STEPS:
+            for each in _frames(stage):
+                each.get_by_role("button", name=re.compile(f"^{button}")).click()
+            for each in _frames(stage):
+                each.locator(shown).first.wait_for()
+    stage.locator("iframe[data-agent]").first.wait_for()
+    for each in _frames(stage):
+        each.locator(OPENED).first.wait_for(state="attached")
+        each.locator(PLOT).first.wait_for(state="attached")
+
+
+def _choose_denial(stage: Page) -> None:
+    """Choose the example that is denied and would be turned, if the stage offers examples."""
+    offered = stage.get_by_role("radio", name=DENIED)
+    if offered.count():
+        offered.first.check()
+
+
+def _frames(stage: Page) -> list[Frame]:
+    found = (each.element_handle() for each in stage.locator("iframe[data-agent]").all())
+    return [frame for each in found if each is not None and (frame := each.content_frame())]
+
+
+def _write(page: Page, path: Path) -> None:
+    """Write the top of a page as a PNG with a palette, once its plots have taken their size."""
+    page.evaluate("() => { document.activeElement?.blur(); scrollTo(0, 0); }")
+    page.wait_for_timeout(1500)
+    taken = Image.open(io.BytesIO(page.screenshot(full_page=True)))
+    top = taken.crop((0, 0, taken.width, min(taken.height, LONGEST)))
+    reduced = io.BytesIO()
+    top.convert("RGB").quantize(256, dither=Image.Dither.NONE).save(reduced, "PNG", optimize=True)
+    write_atomic(path, reduced.getvalue(), mode=0o644)
+    print(f"{path}: {top.width} x {top.height}, {len(reduced.getvalue()) / 1000:.0f} kB")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
