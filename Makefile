@@ -88,6 +88,7 @@ setup-flower:
 setup-test: setup-tests setup-concrete setup-flower
 	@scripts/install_chromium
 	@scripts/install_postgresql
+	@scripts/install_nginx
 
 setup-cluster: setup-tests
 

@@ -35,13 +35,13 @@ code { font-family: ui-monospace, SFMono-Regular, "DejaVu Sans Mono", monospace;
 """
 
 
-def needs_link(title: str, port: int) -> HTMLResponse:
+def needs_link(title: str, address: str) -> HTMLResponse:
     """Return 403: the browser has not opened the page with its link yet."""
     return _page(
         403,
         f"Open {title} with its link",
         "<p>The link was printed in the terminal where this page was started. It looks like "
-        f"<code>http://127.0.0.1:{port}/?token=…</code> and works in any browser, as often as you "
+        f"<code>{escape(address)}/?token=…</code> and works in any browser, as often as you "
         "like, until that process ends.</p>"
         "<p>After <code>make demo</code>, open the link that it printed; the parties' pages then "
         "open in the same browser too. If you have lost the link, restart the process to get a "
