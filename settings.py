@@ -88,7 +88,8 @@ class Settings(BaseSettings):
     )
     agent_url: str | None = Field(
         default=None,
-        description="Same for the parties' own pages, with `{party}` for the party's name.",
+        description="Same for the parties' own pages, with `{party}` for the party's name, in "
+        "which hyphens replace underscores.",
     )
     compliance_url: str | None = Field(
         default=None, description="URL of the compliance page behind a proxy; may have a path."

@@ -155,9 +155,13 @@ def _consent_url(settings: Settings, kind: str) -> str | None:
 
 
 def agent_url(settings: Settings, party: str) -> str | None:
-    """Return the address of a party's page behind a proxy, or None without a proxy."""
+    """Return the address of a party's page behind a proxy, or None without a proxy.
+
+    The party's name is written with hyphens, because a host name has no underscores (RFC 1123):
+    browsers ignore one that has in a content security policy.
+    """
     url = _bare(settings.agent_url)
-    return None if url is None else url.replace(PARTY, party)
+    return None if url is None else url.replace(PARTY, party.replace("_", "-"))
 
 
 def agent_addresses(

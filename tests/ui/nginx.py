@@ -46,7 +46,8 @@ def nginx(folder: Path, variables: Mapping[str, str]) -> Iterator[None]:
     binary = shutil.which("nginx", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin")
     assert binary is not None, "nginx is missing: run scripts/install_nginx"
     folder.mkdir(exist_ok=True)
-    own = {"TRISEAL_LOGS": str(folder), **variables}
+    logs = {name: str(folder / f"{name}.log") for name in ("access", "error")}
+    own = {f"TRISEAL_{name.upper()}_LOG": path for name, path in logs.items()} | dict(variables)
     (folder / "triseal.conf").write_text(filled(own))
     (folder / "nginx.conf").write_text(_MAIN.format(folder=folder))
     output = folder / "output"
