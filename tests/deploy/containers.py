@@ -122,8 +122,8 @@ class Image:
         *sources, target = rest.split()
         if sources[0].startswith("--from="):
             stage = self.stages[sources.pop(0).removeprefix("--from=")]
-            os.makedirs(self._inside(target).parent, exist_ok=True)  # noqa: PTH103
-            shutil.copytree(stage / sources[0].lstrip("/"), self._inside(target), symlinks=True)
+            self._inside(target).parent.mkdir(exist_ok=True)
+            (stage / sources[0].lstrip("/")).rename(self._inside(target))  # it is not needed twice
             return
         known = context()
         for source in sources:

@@ -79,10 +79,10 @@ def test_the_proxy_has_every_variable_of_its_configuration():
     named = set(re.findall(r"\$\{(\w+)\}", TEMPLATE.read_text()))
     assert named == given.keys() - {"NGINX_ENVSUBST_FILTER"}
     for name, port in (("server", 8000), ("stage", 7860)):
-        assert given[f"TRISEAL_{name.upper()}"] == f"{name}:{port}"
+        assert given[f"PROXY_{name.upper()}"] == f"{name}:{port}"
     for i, name in enumerate(PARTIES):
         port = str(Settings.model_fields["agent_port"].default + i)
-        assert given[f"TRISEAL_{name.replace('-', '_').upper()}"] == f"{name}:{port}"
+        assert given[f"PROXY_{name.replace('-', '_').upper()}"] == f"{name}:{port}"
         assert SERVICES[name]["command"][-1] == port
     address = SERVICES["proxy"]["networks"]["inside"]["ipv4_address"]
     assert SERVICES["server"]["environment"]["TRISEAL_TRUSTED_PROXIES"] == address
@@ -108,7 +108,7 @@ def containers():
         # The bytecode of every package takes half a minute; here it comes from the tests' own.
         image = Image(folder / "image", {"UV_COMPILE_BYTECODE": "0"})
         image.link_bytecode()
-        made = Containers(folder / "containers", image, COMPOSE, {"TRISEAL_HOST": HOST})
+        made = Containers(folder / "containers", image, COMPOSE, {"PUBLIC_HOST": HOST})
         try:
             key = made.run("witness", "python", "-m", "witness", "--key")
             assert key.returncode == 0, key.stderr
@@ -127,7 +127,7 @@ def until_healthy(containers, name):
     end = time.monotonic() + SECONDS
     while not containers.healthy(name):
         assert time.monotonic() < end, containers.log(name)
-        time.sleep(0.5)
+        time.sleep(2)  # each check is a process of its own
 
 
 def test_packages_are_those_of_the_pinned_list(containers):

@@ -15,7 +15,7 @@ from settings import ROOT
 
 TEMPLATE = ROOT / "deploy" / "nginx.conf.template"
 START_SECONDS = 30.0
-_VARIABLE = re.compile(r"\$\{(TRISEAL_[A-Z_]+)\}")
+_VARIABLE = re.compile(r"\$\{(PROXY_[A-Z_]+)\}")
 _MAIN = """
 daemon off;
 worker_processes 1;
@@ -47,7 +47,7 @@ def nginx(folder: Path, variables: Mapping[str, str]) -> Iterator[None]:
     assert binary is not None, "nginx is missing: run scripts/install_nginx"
     folder.mkdir(exist_ok=True)
     logs = {name: str(folder / f"{name}.log") for name in ("access", "error")}
-    own = {f"TRISEAL_{name.upper()}_LOG": path for name, path in logs.items()} | dict(variables)
+    own = {f"PROXY_{name.upper()}_LOG": path for name, path in logs.items()} | dict(variables)
     (folder / "triseal.conf").write_text(filled(own))
     (folder / "nginx.conf").write_text(_MAIN.format(folder=folder))
     output = folder / "output"
@@ -59,7 +59,7 @@ def nginx(folder: Path, variables: Mapping[str, str]) -> Iterator[None]:
         )
     try:
         end = time.monotonic() + START_SECONDS
-        while not _listens(int(own["TRISEAL_TLS_PORT"])):
+        while not _listens(int(own["PROXY_TLS_PORT"])):
             assert running.poll() is None and time.monotonic() < end, output.read_text()
             time.sleep(0.05)
         yield

@@ -91,10 +91,10 @@ class Deployment:
         """The variables of the proxy's configuration."""
         ports = {"server": self.server_port, **self.ports}
         return {
-            "TRISEAL_HOST": HOST,
-            "TRISEAL_TLS_PORT": str(self.port),
-            "TRISEAL_TLS": str(self.certificates.folder),
-        } | {f"TRISEAL_{name.upper()}": f"[::1]:{port}" for name, port in ports.items()}
+            "PROXY_HOST": HOST,
+            "PROXY_TLS_PORT": str(self.port),
+            "PROXY_TLS": str(self.certificates.folder),
+        } | {f"PROXY_{name.upper()}": f"[::1]:{port}" for name, port in ports.items()}
 
     def link(self, name):
         return f"{self.pages.get(name, self.stage)}/?token={self.tokens[name]}"
@@ -268,6 +268,7 @@ def test_other_host_names_are_refused_behind_the_proxy(deployed):
         answer = http.get("/triseal/api/health", headers={"Host": f"{HOST}:{deployed.port}"})
         assert answer.status_code == 200
         assert answer.headers["strict-transport-security"]
+        assert http.get("/triseal/api/metrics").status_code == 404
 
 
 def through(deployed, host="localhost"):
