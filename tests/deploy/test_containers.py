@@ -98,7 +98,7 @@ def test_the_image_has_the_program_and_nothing_private(tmp_path):
 
 @pytest.fixture(scope="module")
 def containers():
-    """Build the image and start the server and the witness, whose key the server knows."""
+    """Build the image."""
     if os.getuid() != 0:
         pytest.skip("only root may make the namespaces that stand for containers")
     # Not pytest's own folder, which no other user may enter.
@@ -110,17 +110,22 @@ def containers():
         image.link_bytecode()
         made = Containers(folder / "containers", image, COMPOSE, {"PUBLIC_HOST": HOST})
         try:
-            key = made.run("witness", "python", "-m", "witness", "--key")
-            assert key.returncode == 0, key.stderr
-            made.env_files["server"] = {"TRISEAL_WITNESSES": f"Auditor={key.stdout.strip()}"}
-            made.env_files["bank"] = {"TRISEAL_PAGE_TOKEN": "a token of the bank's own file"}
-            for service in ("server", "witness"):
-                made.start(service)
-            for service in ("server", "witness"):
-                until_healthy(made, service)
             yield made
         finally:
             made.stop_all()
+
+
+@pytest.fixture(scope="module")
+def started(containers):
+    """Start the server and the witness, whose key the server knows."""
+    key = containers.run("witness", "python", "-m", "witness", "--key")
+    assert key.returncode == 0, key.stderr
+    containers.env_files["server"] = {"TRISEAL_WITNESSES": f"Auditor={key.stdout.strip()}"}
+    for service in ("server", "witness"):
+        containers.start(service)
+    for service in ("server", "witness"):
+        until_healthy(containers, service)
+    return containers
 
 
 def until_healthy(containers, name):
@@ -168,41 +173,38 @@ def test_a_health_check_fails_without_a_process(containers):
         assert ended.returncode == 1 and ended.stdout == ended.stderr == ""
 
 
-def test_pages_start_from_their_commands(containers):
-    """One party's and the stage; the page behind a proxy is tested in tests/ui."""
-    for name in ("bank", "stage"):
-        containers.start(name)
-    for name in ("bank", "stage"):
-        until_healthy(containers, name)
-    assert f"https://bank.{HOST}/triseal (add the token" in containers.log("bank")
-    assert f"https://{HOST}/triseal/?token=" in containers.log("stage")
-    for name in ("bank", "stage"):
-        assert containers.stop(name) in (0, -15, 143), containers.log(name)
-        assert "Traceback" not in containers.log(name)
+def test_a_partys_page_starts_from_its_command(started):
+    """The page in a browser, behind the proxy, is tested in tests/ui."""
+    started.env_files["bank"] = {"TRISEAL_PAGE_TOKEN": "a token of the bank's own file"}
+    started.start("bank")
+    until_healthy(started, "bank")
+    assert f"https://bank.{HOST}/triseal (add the token" in started.log("bank")
+    assert started.stop("bank") in (0, -15, 143), started.log("bank")
+    assert "Traceback" not in started.log("bank")
 
 
-def test_an_application_is_decided(containers):
+def test_an_application_is_decided(started):
     """Each party runs in its own container, and opens nothing without the witness."""
-    opened = containers.run("stage", "python", "-c", OPENING)
+    opened = started.run("stage", "python", "-c", OPENING)
     assert opened.returncode == 0, opened.stderr
     codes = json.loads(opened.stdout)
-    started = {}
+    running = {}
     for name in PARTIES:
         party = name.replace("-", "_")
         record = (ROOT / "examples" / "records" / f"{party}.json").read_text()
-        (containers.volume(f"{name}:/data") / "record.json").write_text(record)
+        (started.volume(f"{name}:/data") / "record.json").write_text(record)
         words = ["python", "-m", "parties", "--party", party, "--join", codes[party], "--no-page"]
         words += ["--record", "/data/record.json", "--agree", "decide"]
-        started[name] = containers.start(name, *words)
-    for name, process in started.items():
-        assert process.wait(SECONDS) == 0, containers.log(name)
-    said = [re.findall(r": (approved|denied)", containers.log(name)) for name in PARTIES]
+        running[name] = started.start(name, *words)
+    for name, process in running.items():
+        assert process.wait(SECONDS) == 0, started.log(name)
+    said = [re.findall(r": (approved|denied)", started.log(name)) for name in PARTIES]
     assert said[0] and said[0] == said[1] == said[2]
-    assert all("Auditor" in containers.log(name) for name in PARTIES)
+    assert all("Auditor" in started.log(name) for name in PARTIES)
 
 
-def test_server_stops_in_time_and_keeps_its_data(containers):
-    assert containers.stop("server") in (0, -15, 143), containers.log("server")
-    kept = {path.name for path in (containers.volume("server:/data") / "server").iterdir()}
+def test_server_stops_in_time_and_keeps_its_data(started):
+    assert started.stop("server") in (0, -15, 143), started.log("server")
+    kept = {path.name for path in (started.volume("server:/data") / "server").iterdir()}
     assert {".triseal-folder", "operator_token", "blobs"} <= kept
-    assert "Traceback" not in containers.log("server")
+    assert "Traceback" not in started.log("server")
