@@ -87,6 +87,7 @@ setup-test: setup-tests setup-concrete setup-flower
 	@scripts/install_chromium
 	@scripts/install_axe
 	@scripts/install_postgresql
+	@scripts/install_nginx
 
 setup-cluster: setup-tests
 

@@ -68,6 +68,7 @@ def serve(app: FastAPI, listener: socket.socket) -> bool:
         http=guarded(get_settings().stall_timeout),
         log_config=None,
         access_log=False,
+        proxy_headers=False,  # the app itself has the list of trusted proxies
         timeout_graceful_shutdown=GRACE_SECONDS,
         server_header=False,
     )

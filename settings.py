@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
-from utils.addresses import base_url_of, host_of, reachable, url_of
+from utils.addresses import base_url_of, host_of, proxies_of, reachable, url_of
 from utils.errors import AddressInvalid, InvalidRequest, SettingsInvalid
 from utils.hosts import parse_names
 from utils.witness_list import parse_witnesses
@@ -53,7 +53,13 @@ class Settings(BaseSettings):
     )
     server_url: str | None = Field(
         default=None,
-        description="URL at which parties reach the server; if unset, built from host and port.",
+        description="URL at which parties reach the server, behind a proxy its public one, which "
+        "may have a path; if unset, built from host and port.",
+    )
+    server_ca: Path | None = Field(
+        default=None,
+        description="PEM file of the certification authority that signed the certificate of "
+        "`server_url`, if it is a private one; no other authority is then trusted.",
     )
     page_host: str = Field(default="127.0.0.1", description="Address the page listens on.")
     page_port: int = Field(default=7860, ge=1, le=65535, description="Port the page listens on.")
@@ -77,14 +83,22 @@ class Settings(BaseSettings):
     )
     page_url: str | None = Field(
         default=None,
-        description="URL of the page behind a proxy, as browsers see it; may have a path.",
+        description="URL of the page behind a proxy, as browsers see it; may have a path. The "
+        "page's cookie is limited to the path, and to TLS if the URL begins with `https`.",
     )
     agent_url: str | None = Field(
         default=None,
-        description="Same for the parties' own pages, with `{party}` for the party's name.",
+        description="Same for the parties' own pages, with `{party}` for the party's name, in "
+        "which hyphens replace underscores.",
     )
     compliance_url: str | None = Field(
         default=None, description="URL of the compliance page behind a proxy; may have a path."
+    )
+    owner_url: str | None = Field(
+        default=None, description="URL of the owner's page behind a proxy; may have a path."
+    )
+    institution_url: str | None = Field(
+        default=None, description="URL of the institution's page behind a proxy; may have a path."
     )
     page_token: SecretStr | None = Field(
         default=None,
@@ -131,6 +145,11 @@ class Settings(BaseSettings):
     logs: Path = Field(
         default=ROOT / ".data" / "logs",
         description="Folder of the logs of `make demo`, mode 0700.",
+    )
+    trusted_proxies: str = Field(
+        default="",
+        description="Addresses and networks of reverse proxies, `10.1.2.3, fd00::/64`; only from "
+        "them are `X-Forwarded-For` and `X-Forwarded-Proto` believed.",
     )
     server_data: Path = Field(
         default=ROOT / ".data" / "server",
@@ -309,7 +328,7 @@ class Settings(BaseSettings):
     def _has_host(cls, host: str) -> str:
         return _read(host_of, host)
 
-    @field_validator("server_url", "page_url", "compliance_url")
+    @field_validator("server_url", "page_url", "compliance_url", "owner_url", "institution_url")
     @classmethod
     def _has_url(cls, url: str | None) -> str | None:
         return None if url is None else _read(base_url_of, url)
@@ -325,6 +344,12 @@ class Settings(BaseSettings):
     @classmethod
     def _has_names(cls, listed: str) -> str:
         _read(parse_names, listed)
+        return listed
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _has_proxies(cls, listed: str) -> str:
+        _read(proxies_of, listed)
         return listed
 
     @field_validator("log_key")

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -20,8 +21,11 @@ import httpx
 from pydantic import BaseModel, ValidationError
 
 from contract.http import Problem
+from settings import Settings
 from utils.addresses import base_url_of
+from utils.certificates import distrust, verification
 from utils.errors import (
+    CertificateUntrusted,
     MalformedMessage,
     ServerBusy,
     ServerUnreachable,
@@ -60,19 +64,31 @@ class BoundedHttp:
     """An HTTP client for the server at `url`; it waits at most `timeout` seconds for a response.
 
     Safe to share between threads. A forked child gets its own connections, unless the caller passed
-    a `transport`. Raises AddressInvalid if `url` is not the URL of a server.
+    a `transport`. `authority` is the PEM file of the only certification authority to trust, the
+    public ones if it is None. Raises AddressInvalid if `url` is not the URL of a server, and
+    SettingsInvalid for an unusable `authority`.
     """
 
     def __init__(
-        self, url: str, timeout: float, transport: httpx.BaseTransport | None = None
+        self,
+        url: str,
+        timeout: float,
+        transport: httpx.BaseTransport | None = None,
+        authority: Path | None = None,
     ) -> None:
         self.url = base_url_of(url)
         self.timeout = timeout
         self._transport = transport
+        self._verification = verification(authority)
         self.sockets: weakref.WeakSet[socket.socket] = weakref.WeakSet()
         """The sockets of the open connections."""
         self._http = self._client()
         renew_in_children(self)
+
+    @classmethod
+    def from_settings(cls, settings: Settings, url: str | None = None) -> Self:
+        """Return a client of the server of the settings, or of the one at `url`."""
+        return cls(url or settings.url, settings.request_timeout, authority=settings.server_ca)
 
     def renew_after_fork(self) -> None:
         # The old pool's locks may stay held for ever, and its sockets are shared with the parent:
@@ -90,7 +106,9 @@ class BoundedHttp:
             timeout=_timeout(self.timeout),
             trust_env=False,
             transport=self._transport
-            or httpx.HTTPTransport(trust_env=False, socket_options=_KEEP_ALIVE),
+            or httpx.HTTPTransport(
+                verify=self._verification, trust_env=False, socket_options=_KEEP_ALIVE
+            ),
         )
 
     def _note_socket(self, event: str, facts: dict[str, Any]) -> None:
@@ -149,6 +167,12 @@ class BoundedHttp:
                 "look at its log."
             ) from error
         except (httpx.HTTPError, httpx.InvalidURL) as error:
+            if (reason := distrust(error)) is not None:
+                raise CertificateUntrusted(
+                    f"The certificate of the server at {self.url} is not trusted: {reason}. If a "
+                    "private authority signed it, set TRISEAL_SERVER_CA to that authority's PEM "
+                    "file; otherwise ask the server's operator, and send nothing meanwhile."
+                ) from error
             raise ServerUnreachable(
                 f"The server at {self.url} cannot be reached ({type(error).__name__}). Start it "
                 "with `make demo`, or set TRISEAL_SERVER_URL to its address."

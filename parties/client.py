@@ -45,7 +45,6 @@ from parties.gateway_client import GatewayClient
 from parties.retrying import Told, ask_again, untold
 from parties.sessions_client import SHORT_SECONDS, SessionsClient
 from parties.valid_requests import valid
-from settings import Settings
 from utils.errors import ForbiddenSlot, ServerUnreachable
 
 CLIENT_FILES_BYTES = 64 * MIB
@@ -80,11 +79,6 @@ class ServerClient(SessionsClient, GatewayClient):
     that the server reports; InvalidRequest before the call if a value is outside the contract's
     bounds. Safe to share between threads.
     """
-
-    @classmethod
-    def from_settings(cls, settings: Settings) -> ServerClient:
-        """Return a client of the server named by the settings."""
-        return cls(settings.url, settings.request_timeout)
 
     def health(self) -> Health:
         """Return whether the server is up and its workers are warm.

@@ -145,7 +145,7 @@ def run(arguments: Arguments, settings: Settings, open_pages: OpenPages) -> None
     trust = Trust(key, pinned.of_others(arguments.party) if pinned else {})
     code = sys.stdin.readline() if arguments.join == "-" else arguments.join
     with ExitStack() as held:
-        client = ServerClient(arguments.server or settings.url, settings.request_timeout)
+        client = ServerClient.from_settings(settings, arguments.server)
         serve_page = None
         if not arguments.page:
             held.enter_context(client)

@@ -80,7 +80,7 @@ def run(wanted: Wanted, settings: Settings) -> None:
     if kept is None:
         raise OutOfStep(f"{wanted.party} has not heard from the other parties yet.")
     hellos = ProtocolState.from_bytes(kept).said(Hello, HELLO)
-    with ServerClient(wanted.server or settings.url, settings.request_timeout) as client:
+    with ServerClient.from_settings(settings, wanted.server) as client:
         found = fetch_checked(client, client_id, token, wanted.program, hellos)
     path = wanted.out / f"decision-{client_id[:8]}-{wanted.program}.json"
     trust = path.with_suffix(".trust.json")

@@ -100,9 +100,7 @@ def run(
     token = read_partner_token(wanted.token_file)
     with ExitStack() as held:
         listener = held.enter_context(listening(wanted.api_port))
-        client = held.enter_context(
-            ServerClient(wanted.server or settings.url, settings.request_timeout)
-        )
+        client = held.enter_context(ServerClient.from_settings(settings, wanted.server))
         institution = held.enter_context(
             closing(Institution.start(home, client, wanted.name, token))
         )

@@ -144,9 +144,7 @@ def run(
             setting=_setting(settings),
             say=_say,
         )
-        client = held.enter_context(
-            ServerClient(wanted.server or settings.url, settings.request_timeout)
-        )
+        client = held.enter_context(ServerClient.from_settings(settings, wanted.server))
         owner = held.enter_context(
             closing(
                 Owner.start(

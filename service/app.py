@@ -68,6 +68,7 @@ from utils.one_line import in_one_line
 from utils.tokens import new_id
 from web import documentation, problems
 from web.body_limits import SMALL_BODY, BodyLimit, Pace
+from web.forwarded import forwarded
 from web.hosts import HostGuard
 from web.rate_limits import RateLimits
 from web.request_log import RequestLog
@@ -101,9 +102,9 @@ class GuardedApp(FastAPI):
     see the response to an unhandled exception.
     """
 
-    def __init__(self, figures: Metrics, **facts: Any) -> None:
+    def __init__(self, figures: Metrics, proxies: str, **facts: Any) -> None:
         super().__init__(**facts)
-        self._figures = figures
+        self._figures, self._proxies = figures, proxies
         self.start_fault: TrisealError | OSError | None = None
         """The error that kept the lifespan from starting."""
 
@@ -125,7 +126,10 @@ class GuardedApp(FastAPI):
         """Return FastAPI's middleware stack, wrapped in this app's own."""
         return RequestLog(
             SecurityHeaders(
-                ProblemCount(StopAnswer(super().build_middleware_stack()), self._figures),
+                ProblemCount(
+                    StopAnswer(forwarded(super().build_middleware_stack(), self._proxies)),
+                    self._figures,
+                ),
                 pages=documentation.PATHS,
                 cacheable=(self.openapi_url,),
             )
@@ -170,6 +174,7 @@ def create_app(
 
     app = GuardedApp(
         figures,
+        settings.trusted_proxies,
         title="Triseal",
         summary="Credit decisions on encrypted data; this server holds no key.",
         version="0.1.0",

@@ -211,7 +211,7 @@ class PreloadedProcesses:
 def _libraries_of(words: Sequence[str]) -> tuple[str, ...]:
     if sys.platform != "linux" or has_concrete():  # whose libraries may have started threads
         return ()
-    if "--page-port" in words:
+    if "--page-port" in words or (words[:2] == ["-m", "parties"] and "--port" in words):
         return PAGES
     return COMMANDS.get(words[1] if words[0] == "-m" else words[0], ())
 

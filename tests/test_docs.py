@@ -18,6 +18,11 @@ README = DOCUMENTS["README.md"]
 MAKEFILE = (ROOT / "Makefile").read_text()
 FOREIGN_OPTIONS = {
     "--address",
+    "--detach",
+    "--file",
+    "--no-deps",
+    "--no-proxy-headers",
+    "--rm",
     "--head",
     "--node-config",
     "--num-cpus",
@@ -30,7 +35,7 @@ FOREIGN_OPTIONS = {
     "--timeout-graceful-shutdown",
     "--trusted-entities",
 }
-"""Options of other programs: Ray, uvicorn and Flower."""
+"""Options of other programs: Docker, Ray, uvicorn and Flower."""
 
 documents = pytest.mark.parametrize("name", DOCUMENTS)
 

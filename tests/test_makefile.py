@@ -96,7 +96,7 @@ def test_environment_of_a_changed_list_is_installed_again(clone):
 )
 def test_tests_fail_with_any_of_their_parts(clone, failing):
     """The environments' interpreter stands for the checkers and for pytest."""
-    for name in ("install_chromium", "install_axe", "install_postgresql"):
+    for name in ("install_chromium", "install_axe", "install_postgresql", "install_nginx"):
         (clone / "scripts" / name).write_text("#!/bin/sh\n")
     python = PYTHON.replace("exit 1", f"echo $*; case $* in *{failing}*) exit 1 ;; esac")
     ended = run(clone, "test", python)

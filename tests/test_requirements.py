@@ -13,6 +13,7 @@ PROJECT = DOCUMENT["project"]
 LISTS = sorted((ROOT / "requirements").glob("*.txt"))
 EXTRAS = {
     "core": [],
+    "server": ["s3", "postgresql"],
     "training": ["training"],
     "test": ["training", "cluster", "s3", "postgresql", "test"],
     "concrete": ["concrete", "cluster", "s3", "postgresql", "test"],

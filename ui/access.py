@@ -39,9 +39,9 @@ class PageAccess:
         """Return True if `token` is the page's token."""
         return secrets.compare_digest(token.encode(), self.token.encode())
 
-    def cookie(self, secure: bool) -> Mapping[str, str]:
-        """Return the header that sets the cookie."""
-        kept = f"{self._name}={self._value}; Path=/; HttpOnly; SameSite=Strict"
+    def cookie(self, path: str, secure: bool) -> Mapping[str, str]:
+        """Return the header that sets the cookie for `path`, and only over TLS if `secure`."""
+        kept = f"{self._name}={self._value}; Path={path}; HttpOnly; SameSite=Strict"
         return {"Set-Cookie": f"{kept}; Secure" if secure else kept}
 
     def opened(self, cookie: str) -> bool:

@@ -92,9 +92,9 @@ class PageGuard:
         if goes and tokens and scope["path"] in ("", "/"):
             if not self.place.access.fits(tokens[-1]):
                 return refusals.old_link(self.place.title)
-            return self._opened(scope, query, led=foreign and not framed)
+            return self._opened(query, led=foreign and not framed)
         if not self.place.access.opened(headers.get("cookie", "")):
-            return refusals.needs_link(self.place.title, self.place.port)
+            return refusals.needs_link(self.place.title, self.place.address)
         if foreign and not framed:
             # A link on another port of this host sends the cookie, and may add a join code.
             return refusals.led_here(self.place.title)
@@ -107,11 +107,11 @@ class PageGuard:
             place == "document" or (place in _FRAMES and bool(self.place.framed_by(called)))
         )
 
-    def _opened(self, scope: Scope, query: list[tuple[str, str]], led: bool) -> Response:
+    def _opened(self, query: list[tuple[str, str]], led: bool) -> Response:
         """Set the cookie and redirect to the address without the token."""
         rest = urlencode([(name, value) for name, value in query if name != PARAMETER])
         target = f"./?{rest}" if rest else "./"
-        cookie = self.place.access.cookie(secure=scope.get("scheme") == "https")
+        cookie = self.place.cookie()
         if led:  # after a redirect, the browser would still treat the request as cross-site
             return refusals.opening(target, cookie)
         return RedirectResponse(target, 303, dict(cookie))

@@ -42,6 +42,11 @@ class Place:
         """The address at which browsers reach the page."""
         return self.url or url_of(reachable(self.host), self.port)
 
+    def cookie(self) -> Mapping[str, str]:
+        """Return the header that sets the page's cookie, for its own address only."""
+        parts = urlsplit(self.address)
+        return self.access.cookie(f"{parts.path}/", secure=parts.scheme == "https")
+
 
 def said_address(place: Place) -> str:
     """Return the address to print: with the token, unless the token came from the settings."""
@@ -116,13 +121,14 @@ def compliance_link(settings: Settings, called: Authority | None = None) -> str 
 
 def consent_place(settings: Settings, kind: str, title: str, port: int) -> Place:
     """Return the place of the page of an `owner` or `institution`, which has its own process."""
-    host = settings.page_host
+    host, url = settings.page_host, _consent_url(settings, kind)
     return Place(
         title=title,
         host=host,
         port=port,
-        hosts=AllowedHosts(host, None, settings.allowed_hosts),
+        hosts=AllowedHosts(host, url, settings.allowed_hosts),
         access=PageAccess(kind, port, settings.page_token),
+        url=url,
     )
 
 
@@ -135,16 +141,27 @@ def consent_links(settings: Settings, called: Authority | None = None) -> Mappin
     host = settings.page_host if called is None else called.name
     ports = {"owner": settings.owner_port, "institution": settings.institution_port}
     return {
-        kind: link(url_of(reachable(host), ports[kind]), token.get_secret_value())
+        kind: link(
+            _consent_url(settings, kind) or url_of(reachable(host), ports[kind]),
+            token.get_secret_value(),
+        )
         for kind, token in settings.consent_tokens.items()
         if kind in ports
     }
 
 
+def _consent_url(settings: Settings, kind: str) -> str | None:
+    return _bare(settings.owner_url if kind == "owner" else settings.institution_url)
+
+
 def agent_url(settings: Settings, party: str) -> str | None:
-    """Return the address of a party's page behind a proxy, or None without a proxy."""
+    """Return the address of a party's page behind a proxy, or None without a proxy.
+
+    The party's name is written with hyphens, because a host name has no underscores (RFC 1123):
+    browsers ignore one that has in a content security policy.
+    """
     url = _bare(settings.agent_url)
-    return None if url is None else url.replace(PARTY, party)
+    return None if url is None else url.replace(PARTY, party.replace("_", "-"))
 
 
 def agent_addresses(
@@ -172,4 +189,4 @@ def _source(address: str) -> str:
     if "[" not in parts.netloc:
         return f"{parts.scheme}://{parts.netloc}"
     # A policy cannot name an IPv6 address. Another host at this port does not get the cookie.
-    return f"{parts.scheme}://*:{parts.port or 80}"
+    return f"{parts.scheme}://*:{parts.port or (443 if parts.scheme == 'https' else 80)}"

@@ -38,7 +38,7 @@ summary { cursor: pointer; }
 """
 
 
-def needs_link(title: str, port: int) -> HTMLResponse:
+def needs_link(title: str, address: str) -> HTMLResponse:
     """Return 403: the browser has not opened the page with its link yet."""
     return _page(
         403,
@@ -48,7 +48,7 @@ def needs_link(title: str, port: int) -> HTMLResponse:
         "for a new one.</p>"
         + _for_operators(
             "<p>The link was printed in the terminal where this page was started. It looks like "
-            f"<code>http://127.0.0.1:{port}/?token=…</code>. After <code>make demo</code>, open "
+            f"<code>{escape(address)}/?token=…</code>. After <code>make demo</code>, open "
             "the link that it printed; the parties' pages then open in the same browser too. "
             "Restart the process to get a new link.</p>"
         ),

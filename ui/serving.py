@@ -59,6 +59,7 @@ def serve_page(
         host=place.host,
         port=place.port,
         log_level="warning",
+        proxy_headers=False,  # the guard knows the page's own address
         access_log=False,  # addresses carry tokens and join codes
         server_header=False,
         timeout_graceful_shutdown=GRACE_SECONDS,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from urllib.parse import urlsplit
 
 from utils.errors import AddressInvalid
@@ -50,6 +50,24 @@ def host_of(text: str) -> str:
                 "without scheme, port or path."
             ) from None
     return host
+
+
+def proxies_of(text: str) -> list[str]:
+    """Parse comma-separated IP addresses and networks, and return each in its usual form.
+
+    Raises AddressInvalid, also for a network with bits of a host, such as `10.0.0.1/8`.
+    """
+    found = []
+    for entry in (part.strip() for part in text.split(",")):
+        try:
+            if entry:
+                found.append(str(ip_network(entry) if "/" in entry else ip_address(entry)))
+        except ValueError:
+            raise AddressInvalid(
+                "A proxy must be an IP address or a network, for example 10.1.2.3, ::1 or "
+                "10.1.0.0/16; separate several with commas."
+            ) from None
+    return found
 
 
 def base_url_of(text: str) -> str:

@@ -114,6 +114,7 @@ TrisealError
 └── TransportError               errors between a party and the server
     ├── AddressInvalid           the text is not a valid address
     ├── ServerUnreachable        no server responds at the address
+    ├── CertificateUntrusted     the certificate at the address is not that of a trusted server
     ├── ServerStopping           the server is shutting down; retry when it is back
     ├── AgentUnreachable         the other side's agent does not respond
     └── PortInUse                another program is already listening on the port
@@ -502,6 +503,9 @@ class AddressInvalid(TransportError): ...
 
 
 class ServerUnreachable(TransportError): ...
+
+
+class CertificateUntrusted(TransportError): ...
 
 
 class ServerStopping(TransportError): ...

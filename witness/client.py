@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from urllib.parse import quote
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -19,8 +20,10 @@ class WitnessClient(LogClient):
     All raise ServerUnreachable and the errors that the server reports.
     """
 
-    def __init__(self, url: str, timeout: float, key: Ed25519PrivateKey) -> None:
-        super().__init__(url, timeout)
+    def __init__(
+        self, url: str, timeout: float, key: Ed25519PrivateKey, authority: Path | None = None
+    ) -> None:
+        super().__init__(url, timeout, authority=authority)
         self._key = key
 
     def tasks(self, wait: float = 0.0, seen: str = "") -> WitnessTasks:

@@ -91,9 +91,10 @@ def run(arguments: Arguments, settings: Settings) -> None:
 
         status = Status(arguments.name, public_hex(key), engine.public.model_version)
         url = arguments.server or settings.url
-        with status_page(status, port), WitnessClient(url, CALL_SECONDS, key) as client:
+        trusted = settings.server_ca
+        with status_page(status, port), WitnessClient(url, CALL_SECONDS, key, trusted) as client:
             _say(f"Witness {arguments.name}: key {public_hex(key)}, http://{HOST}:{port}/")
-            with ServerClient(url, CALL_SECONDS) as server:
+            with ServerClient(url, CALL_SECONDS, authority=trusted) as server:
                 wait_for_server(server, _say, alive=going_on)
             # In a thread of its own, so that a signal is handled while a call waits.
             cosigner = Cosigner(client, home, key)

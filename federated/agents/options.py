@@ -77,7 +77,7 @@ def pins_of(trust: Path | None) -> dict[str, bytes]:
 @contextmanager
 def connected(server: str | None, settings: Settings) -> Iterator[TrainingsClient]:
     """Yield a client of the server named on the command line or in the settings."""
-    with TrainingsClient(server or settings.url, settings.request_timeout) as client:
+    with TrainingsClient.from_settings(settings, server) as client:
         yield client
 
 

@@ -10,6 +10,7 @@ import argparse
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -17,8 +18,9 @@ import httpx
 
 from service.storage.operator_token import FILE, read_token
 from settings import Settings, get_settings
+from utils.certificates import distrust, verification
 from utils.command_line import CommandParser, run_command
-from utils.errors import NotAuthorised, ServerUnreachable, TrisealError
+from utils.errors import CertificateUntrusted, NotAuthorised, ServerUnreachable, TrisealError
 from utils.one_line import in_one_line
 from utils.terminal import print_any_text
 
@@ -34,11 +36,12 @@ class OperatorClient:
     The methods raise ServerUnreachable, and TrisealError with the server's explanation.
     """
 
-    def __init__(self, url: str, token: str) -> None:
+    def __init__(self, url: str, token: str, authority: Path | None = None) -> None:
         self._http = httpx.Client(
             base_url=f"{url}/operator",
             headers={"Authorization": f"Bearer {token}"},
             timeout=TIMEOUT_SECONDS,
+            verify=verification(authority),
             trust_env=False,
         )
 
@@ -50,6 +53,11 @@ class OperatorClient:
             answer = self._http.request(method, path, params=parameters, json=json)
             body = answer.json() if answer.content else None
         except (httpx.TransportError, ValueError) as error:
+            if (reason := distrust(error)) is not None:
+                raise CertificateUntrusted(
+                    f"The certificate at {self._http.base_url} is not trusted: {reason}. Set "
+                    "TRISEAL_SERVER_CA to the PEM file of a private authority that signed it."
+                ) from error
             raise ServerUnreachable(
                 f"No Triseal server responds at {self._http.base_url}; start it, or set "
                 "TRISEAL_SERVER_URL."
@@ -78,7 +86,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = _parser().parse_args(arguments)
     try:
         settings = get_settings()
-        client = OperatorClient(settings.url, token_of(settings))
+        client = OperatorClient(settings.url, token_of(settings), settings.server_ca)
         _run(client, given)
     except (TrisealError, OSError) as error:
         print(in_one_line(error), file=sys.stderr)

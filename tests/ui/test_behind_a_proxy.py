@@ -1,89 +1,305 @@
-"""A page behind a reverse proxy with another name and a path prefix, in a real browser."""
+"""Server, stage and parties' pages behind nginx: TLS, a path prefix, other host names and IPv6.
 
-from contextlib import asynccontextmanager
+Each part is a process that listens at ::1 only. nginx runs the configuration of deploy/ and is all
+that the browser and the parties reach.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+import socket
+from contextlib import ExitStack
+from types import SimpleNamespace
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
-from starlette.applications import Starlette
-from starlette.responses import StreamingResponse
-from starlette.routing import Route
 
-from tests.ui.guarded_pages import Page
-from tests.ui.serving import served
+from parties.client import ServerClient
+from settings import Settings
+from tests.parties.running import until
+from tests.ui.certificates import certificates_for
+from tests.ui.conftest import chromium_with
+from tests.ui.demos import free_ports
+from tests.ui.nginx import nginx
+from tests.ui.test_page import assert_fits
+from tests.ui.test_stage import Stage
+from ui.waiting import wait_for_page
+from utils.child_process import ChildProcess
+from utils.errors import CertificateUntrusted, SettingsInvalid, TransportError
 from utils.ports import free_port
+from web.rate_limits import JOINS
 
-NOT_PASSED_ON = {"host", "connection", "content-length", "transfer-encoding"}
+HOST = "triseal.example"
+UNLISTED = "other.example"
+"""A name in the certificate under which nothing is served."""
 
 
-def proxy(upstream, keep_host):
-    """A proxy that strips /triseal; it forwards the browser's Host or the upstream's."""
-    client = httpx.AsyncClient(base_url=upstream, trust_env=False, timeout=60)
+class Deployment:
+    """The processes and their public addresses."""
 
-    async def forward(request):
-        kept = {} if not keep_host else {"host": request.headers["host"]}
-        headers = [
-            (name, value) for name, value in request.headers.items() if name not in NOT_PASSED_ON
-        ]
-        path = httpx.URL(
-            path=request.url.path.removeprefix("/triseal"), query=request.url.query.encode()
-        )
-        asked = client.build_request(
-            request.method, path, headers=[*headers, *kept.items()], content=await request.body()
-        )
-        answer = await client.send(asked, stream=True)
-        client.cookies.clear()  # cookies belong to the browser
-        passed = {
-            name: value
-            for name, value in answer.headers.items()
-            if name not in ("transfer-encoding", "connection")
+    def __init__(self, folder, deployment, names):
+        self.folder, self.names, self.port = folder, names, free_port()
+        self.pages = {
+            name: f"https://{name.replace('_', '-')}.{HOST}:{self.port}/triseal" for name in names
         }
-        return StreamingResponse(answer.aiter_raw(), answer.status_code, passed)
+        hosts = [HOST, f"*.{HOST}", "localhost", UNLISTED]
+        self.certificates = certificates_for(folder / "tls", hosts, ["127.0.0.1", "::1"])
+        self.authority = self.certificates.authority
+        self.stage = f"https://{HOST}:{self.port}/triseal"
+        self.api = f"{self.stage}/api"
+        self.local_api = f"https://localhost:{self.port}/triseal/api"
+        self.tokens = {name: secrets.token_urlsafe(32) for name in ("stage", *names)}
+        self.server_port, first = free_port(), free_ports(1 + len(names))
+        self.ports = {name: first + i for i, name in enumerate(("stage", *names))}
+        pages = {
+            "page_host": "::1",
+            "page_url": self.stage,
+            "agent_url": self.stage.replace("https://", "https://{party}."),
+            "server_url": self.local_api,
+            "server_ca": self.authority,
+        }
+        server = {
+            "engine": "levelled",
+            "deployment": deployment,
+            "server_host": "::1",
+            "server_port": self.server_port,
+            "server_url": self.api,
+            "server_data": folder / "server",
+            "trusted_proxies": "::1",
+            "disk_reserve_megabytes": 1,
+            "evaluation_niceness": 1,
+        }
+        self.server = ChildProcess(["server.py"], folder / "server.log", server)
+        self.processes = [self.server]
+        for name in names:
+            words = ["-m", "parties", "--party", name, "--port", str(self.ports[name])]
+            own = {"page_token": self.tokens[name], "party_data": folder / "parties"}
+            self.processes.append(ChildProcess(words, folder / f"{name}.log", pages | own))
+        own = {
+            "deployment": deployment,
+            "page_port": self.ports["stage"],
+            "page_token": self.tokens["stage"],
+            "agent_tokens": json.dumps({name: self.tokens[name] for name in names}),
+        }
+        self.processes.append(ChildProcess(["app.py"], folder / "stage.log", pages | own))
 
-    @asynccontextmanager
-    async def lifespan(_):
-        yield
-        await client.aclose()
+    @property
+    def variables(self):
+        """The variables of the proxy's configuration."""
+        ports = {"server": self.server_port, **self.ports}
+        return {
+            "PROXY_HOST": HOST,
+            "PROXY_TLS_PORT": str(self.port),
+            "PROXY_TLS": str(self.certificates.folder),
+        } | {f"PROXY_{name.upper()}": f"[::1]:{port}" for name, port in ports.items()}
 
-    route = Route("/triseal/{path:path}", forward, methods=["GET", "POST"])
-    return Starlette(routes=[route], lifespan=lifespan)
+    def link(self, name):
+        return f"{self.pages.get(name, self.stage)}/?token={self.tokens[name]}"
 
+    def wait(self):
+        for name, port in self.ports.items():
+            wait_for_page(f"http://[::1]:{port}", self.check)
+            assert self.tokens[name] not in self.log()
 
-@pytest.mark.parametrize(("kind", "keep_host"), [("party", True), ("single", False)])
-def test_page_works_at_the_address_of_its_proxy(browser, tmp_path, kind, keep_host):
-    port = free_port()
-    address = f"http://localhost:{port}/triseal"
-    setting = "agent_url" if kind == "party" else "page_url"
-    made = Page(kind, tmp_path, **{setting: f"{address}/"})
-    assert made.link.startswith(f"{address}/?token=")
-    context = browser.new_context()
-    try:
-        with made.served() as upstream, served(proxy(upstream, keep_host), port):
-            page = context.new_page()
-            page.set_default_timeout(40_000)
-            asked = []
-            page.on("request", lambda request: asked.append(request.url))
-            page.goto(made.link)
-            assert page.url == f"{address}/"
-            if kind == "party":
-                found = page.wait_for_selector("#send[disabled][title]")
-                assert "Join an application first" in found.get_attribute("title")
-                page.fill("#join-code input, #join-code textarea", "a code")
-                page.click("#join")
-                page.wait_for_selector("text=No such application; this is a test.")
-                assert made.joined == ["a code"]
-            else:
-                page.wait_for_selector("#make-keys")
-            assert all(url.startswith(f"{address}/") for url in asked if "://" in url)
-            context.clear_cookies()
-            assert page.goto(f"{address}/").status == 403
-    finally:
-        context.close()
+    def check(self):
+        assert all(process.alive for process in self.processes), self.log()
+
+    def log(self):
+        return "".join(process.log() for process in self.processes)
+
+    def stop(self):
+        for process in self.processes:
+            process.stop()
 
 
-def test_unknown_proxy_name_is_refused(tmp_path):
-    port = free_port()
-    made = Page("party", tmp_path)
-    with made.served() as upstream, served(proxy(upstream, keep_host=True), port):
-        headers = {"Host": "unlisted.example"}
-        answer = httpx.get(f"http://127.0.0.1:{port}/triseal/", headers=headers, trust_env=False)
-        assert answer.status_code == 421 and "TRISEAL_ALLOWED_HOSTS" in answer.text
+@pytest.fixture(scope="module")
+def deployed(tmp_path_factory, signs_deployment, schema):
+    folder = tmp_path_factory.mktemp("deployed")
+    made = Deployment(folder, signs_deployment, schema.party_names)
+    with ExitStack() as held:
+        held.callback(made.stop)
+        held.enter_context(nginx(folder / "nginx", made.variables))
+        for process in made.processes:
+            process.start()
+        made.wait()
+        yield made
+
+
+@pytest.fixture(scope="module")
+def browser(deployed):
+    """Chromium, for which the host's name is an IPv6 address and the parties' are IPv4 ones."""
+    with chromium_with(
+        f"--host-resolver-rules=MAP {HOST} [::1], MAP *.{HOST} 127.0.0.1",
+        f"--ignore-certificate-errors-spki-list={deployed.certificates.pin}",
+    ) as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def decided(context, deployed, schema):
+    """The stage after all parties have agreed and the decision is open in their pages."""
+    asked = []
+    context.on("request", lambda request: asked.append(request.url))
+    link = SimpleNamespace(link=deployed.link("stage"))
+    stage = Stage(context, link, schema, HOST, (1280, 900), "light")
+    stage.page.set_default_timeout(90_000)
+    stage.open().send().decide()
+    return SimpleNamespace(stage=stage, asked=asked)
+
+
+def test_an_application_is_decided_through_the_proxy(decided, deployed):
+    stage = decided.stage
+    words = {stage.text(name, ".ts-word") for name in deployed.names}
+    assert len(words) == 1 and {word.lower() for word in words} <= {"approved", "denied"}
+    assert_fits(stage.page)
+    bases = (f"{deployed.stage}/", *(f"{page}/" for page in deployed.pages.values()))
+    fetched = [url for url in decided.asked if url.startswith("http")]
+    assert not [url for url in fetched if not url.startswith(bases)]
+    assert all(any(url.startswith(base) for url in fetched) for base in bases)
+    assert urlsplit(stage.page.url).path == "/triseal/"
+
+
+def test_cookies_are_limited_to_tls_and_to_the_prefix(decided, context, deployed):
+    kept = [found for found in context.cookies() if found["name"].startswith("triseal-")]
+    assert {found["domain"] for found in kept} == {
+        urlsplit(url).hostname for url in (deployed.stage, *deployed.pages.values())
+    }
+    for found in kept:
+        assert found["secure"] and found["httpOnly"]
+        assert (found["path"], found["sameSite"]) == ("/triseal/", "Strict")
+
+
+def test_a_browser_without_the_cookie_is_told_the_public_address(browser, deployed):
+    stranger = browser.new_context()
+    page = stranger.new_page()
+    assert page.goto(f"{deployed.pages['bank']}/").status == 403
+    assert f"{deployed.pages['bank']}/?token=…" in page.inner_text("main")
+    assert page.goto(f"https://{HOST}:{deployed.port}/triseal").status == 403  # with a slash added
+    assert page.goto(f"https://{HOST}:{deployed.port}/").status == 404
+    stranger.close()
+
+
+def test_documentation_of_the_calls_works_under_the_prefix(context, deployed):
+    page = context.new_page()
+    asked = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto(f"{deployed.api}/docs")
+    page.wait_for_selector(".opblock", timeout=90_000)
+    assert asked and all(url.startswith((f"{deployed.api}/", "data:")) for url in asked)
+    page.close()
+
+
+def test_links_and_codes_are_in_no_log(decided, deployed):
+    logs = deployed.log() + "".join(
+        path.read_text() for path in (deployed.folder / "nginx").glob("*.log")
+    )
+    assert f"{HOST}/triseal/" in logs and "/applications/" in logs
+    framed = [decided.stage.url(name) for name in deployed.names]
+    codes = re.findall(r"(?:token|join)=([^&]+)", " ".join(framed))
+    assert len(codes) == 2 * len(deployed.names)
+    assert not [secret for secret in (*codes, *deployed.tokens.values()) if secret in logs]
+
+
+def client_of(deployed, url, authority="own"):
+    own = Settings(
+        server_url=url, server_ca=deployed.authority if authority == "own" else authority
+    )
+    return ServerClient.from_settings(own)
+
+
+def test_clients_use_prefix_private_authority_and_ipv6(deployed, monkeypatch):
+    """The name is resolved here, since no name server knows it."""
+    resolve = socket.getaddrinfo
+
+    def resolved(host, *more, **named):
+        return resolve("::1" if host in (HOST, b"triseal.example") else host, *more, **named)
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolved)
+    versions = set()
+    for url in (
+        deployed.api,
+        f"{deployed.api}/",
+        deployed.local_api,
+        f"https://[::1]:{deployed.port}/triseal/api",
+        f"https://127.0.0.1:{deployed.port}/triseal/api",
+        f"http://[::1]:{deployed.server_port}",
+    ):
+        with client_of(deployed, url) as client:
+            versions.add(client.model().model_version)
+            state = client.open_application()
+            watched = client.state(state.client_id, state.watch_token)
+            assert watched.client_id == state.client_id
+    assert len(versions) == 1
+
+
+def test_untrusted_certificates_are_refused(deployed, tmp_path):
+    """The control is the certificate's own authority, in the test above."""
+    stranger = certificates_for(tmp_path / "other", ["localhost"], []).authority
+    for authority in (None, stranger):
+        with (
+            client_of(deployed, deployed.local_api, authority) as client,
+            pytest.raises(CertificateUntrusted, match="TRISEAL_SERVER_CA"),
+        ):
+            client.model()
+    with (
+        client_of(deployed, f"https://127.0.0.2:{deployed.port}/triseal/api") as client,
+        pytest.raises(CertificateUntrusted, match=r"127\.0\.0\.2"),
+    ):
+        client.model()  # the right authority, but another machine's certificate
+    with pytest.raises(SettingsInvalid, match="TRISEAL_SERVER_CA"):
+        client_of(deployed, deployed.local_api, tmp_path / "missing.pem")
+    with (
+        client_of(deployed, f"http://localhost:{deployed.port}/triseal/api") as client,
+        pytest.raises(TransportError, match="HTTP 400"),
+    ):
+        client.health()  # the proxy has no port without TLS
+
+
+def test_other_host_names_are_refused_behind_the_proxy(deployed):
+    with through(deployed) as http:
+        for path, status in (("/triseal/api/health", 421), ("/triseal/", 421)):
+            answer = http.get(path, headers={"Host": f"{UNLISTED}:{deployed.port}"})
+            assert answer.status_code == status and "TRISEAL_ALLOWED_HOSTS" in answer.text
+        party = http.get("/triseal/api/health", headers={"Host": f"bank.{HOST}"})
+        assert party.status_code == 421, "the server is on its own host only"
+        answer = http.get("/triseal/api/health", headers={"Host": f"{HOST}:{deployed.port}"})
+        assert answer.status_code == 200
+        assert answer.headers["strict-transport-security"]
+        assert http.get("/triseal/api/metrics").status_code == 404
+
+
+def through(deployed, host="localhost"):
+    """Return an HTTP client of the proxy."""
+    return httpx.Client(
+        base_url=f"https://{host}:{deployed.port}",
+        verify=client_of(deployed, deployed.api)._verification,
+        trust_env=False,
+        timeout=30,
+    )
+
+
+def test_calls_count_for_the_address_that_the_proxy_saw(deployed):
+    """The proxy replaces a forged header, and the server separates callers behind the proxy."""
+
+    def joins(http, forged=True):
+        path = f"/triseal/api/trainings/{'0' * 32}/join"
+        body = {"member": "bank", "code": "x" * 32}
+        for i in range(JOINS + 1):
+            given = {"X-Forwarded-For": f"192.0.2.{i % 200}"} if forged else {}
+            status = http.post(path, json=body, headers=given).status_code
+            if status == 429:
+                return i
+        return None
+
+    with through(deployed, "127.0.0.1") as http:
+        assert joins(http) == JOINS
+    with through(deployed, "[::1]") as http:
+        assert joins(http, forged=False) == JOINS
+
+
+def test_processes_have_stopped_at_nothing(deployed):
+    deployed.check()
+    until(lambda: "Traceback" not in deployed.log(), 1)

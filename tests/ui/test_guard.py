@@ -9,10 +9,13 @@ from fastapi.routing import APIRoute
 from pydantic import SecretStr
 from starlette.routing import Mount
 
+from settings import Settings
+from tests.ui.conftest import with_parties
 from tests.ui.guarded_pages import KINDS, Page
 from tests.ui.links import opened
 from ui.access import PageAccess
 from ui.guard import PageGuard
+from ui.places import agent_place
 
 
 @pytest.fixture(scope="module", params=KINDS)
@@ -107,7 +110,7 @@ def test_other_link_parameters_are_kept(stranger, page):
     [("", 403), ("{name}=x", 403), ("{name}={token}", 403), ("{name}={value}x", 403)],
 )
 def test_wrong_cookie_is_refused(page, stranger, cookie, status):
-    kept = page.place.access.cookie(secure=False)["Set-Cookie"].split(";")[0]
+    kept = page.place.cookie()["Set-Cookie"].split(";")[0]
     name, _, value = kept.partition("=")
     own = cookie.format(name=name, value=value, token=page.place.access.token)
     assert stranger.get("/config", headers={"Cookie": own}).status_code == status
@@ -218,14 +221,45 @@ def test_forwarded_host_must_be_allowed(party):
             assert answer.status_code == status
 
 
-def test_cookie_is_secure_over_tls(party):
-    with httpx.Client(base_url=party.place.address, trust_env=False) as client:
-        answer = client.get(party.link, headers={"X-Forwarded-Proto": "https"})
-        assert answer.headers["set-cookie"].endswith("; Secure")
+@pytest.mark.parametrize(
+    ("url", "path", "secure"),
+    [
+        (None, "/", False),
+        ("https://first.example", "/", True),
+        ("https://{party}.example/triseal/", "/triseal/", True),
+        ("http://first.example/triseal", "/triseal/", False),
+    ],
+)
+def test_cookie_is_for_the_pages_own_address(party, url, path, secure):
+    """A header that names another scheme changes nothing."""
+    schema = with_parties(2)
+    settings = Settings(page_port=party.port, agent_url=url)
+    place = agent_place(settings, "first", schema.party("first").label, party.port)
+
+    async def opened_by(scheme):
+        sent = []
+
+        async def send(message):
+            sent.append(message)
+
+        scope = {
+            "type": "http",
+            "method": "GET",
+            "path": "/",
+            "query_string": f"token={place.access.token}".encode(),
+            "headers": [(b"host", b"localhost"), (b"x-forwarded-proto", scheme.encode())],
+        }
+        await PageGuard(party.app, place)(scope, None, send)
+        return dict(sent[0]["headers"])[b"set-cookie"].decode()
+
+    for scheme in ("http", "https"):
+        kept = asyncio.run(opened_by(scheme)).split("; ")
+        assert kept[1:4] == [f"Path={path}", "HttpOnly", "SameSite=Strict"]
+        assert (kept[4:] == ["Secure"]) is secure
 
 
 def test_websocket_without_the_cookie_is_refused(party):
-    cookie = party.place.access.cookie(secure=False)["Set-Cookie"].split(";")[0]
+    cookie = party.place.cookie()["Set-Cookie"].split(";")[0]
     for headers, through in (
         ({"host": "evil.example", "cookie": cookie}, False),
         ({"host": "localhost"}, False),

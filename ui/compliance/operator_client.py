@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Self
 
 import httpx
@@ -35,14 +36,20 @@ class OperatorClient(BoundedHttp):
         timeout: float,
         token: Callable[[], str],
         transport: httpx.BaseTransport | None = None,
+        authority: Path | None = None,
     ) -> None:
-        super().__init__(url, timeout, transport)
+        super().__init__(url, timeout, transport, authority)
         self._token = token
 
     @classmethod
-    def from_settings(cls, settings: Settings) -> Self:
+    def from_settings(cls, settings: Settings, url: str | None = None) -> Self:
         """Return the client for the server in the settings, with the token as it is stored."""
-        return cls(settings.url, settings.request_timeout, lambda: token_of(settings))
+        return cls(
+            url or settings.url,
+            settings.request_timeout,
+            lambda: token_of(settings),
+            authority=settings.server_ca,
+        )
 
     def facts(self) -> LogFacts:
         """Return the log's name, size and keys."""

@@ -48,7 +48,7 @@ class EncryptedDecisions:
             )
         try:
             self._store.claim()
-            with ServerClient(self._url, self._settings.request_timeout) as client:
+            with ServerClient.from_settings(self._settings, self._url) as client:
                 _require(client.model(), model)  # before its engine is loaded
                 witnesses = trusted_witnesses(self._settings)
                 connection = Connection(client, self._store, HOURS, witnesses)

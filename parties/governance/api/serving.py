@@ -43,6 +43,7 @@ def server_of(app: ASGIApp, silence: float, line: str) -> uvicorn.Server:
         http=guarded(silence),
         log_config=None,
         access_log=False,
+        proxy_headers=False,  # no proxy is expected: callers connect themselves
         timeout_graceful_shutdown=GRACE_SECONDS,
         server_header=False,
     )
