@@ -51,7 +51,7 @@ MAY_IMPORT = {
         *("contract", "engines", "features", "federated", "governance", "model", "parties"),
         *("server", "service", "settings", "training", "utils", "verify", "witness"),
     },
-    "scripts": {"federated", "parties", "service", "settings", "web"},
+    "scripts": {"federated", "parties", "service", "settings", "utils", "web"},
     "examples": {"engines", "features", "parties", "settings", "utils"},
 }
 """The folders and modules that each may import, all of them above it in this table."""

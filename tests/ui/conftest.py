@@ -22,6 +22,7 @@ from engines.interface import (
 )
 from features.schema import Schema
 from tests.parties.running import LiveServer, live_server, oracle
+from tests.ui.hosts import ONLY_THIS_MACHINE, note_requests, other_hosts
 from tests.ui.links import printed_link
 from ui.waiting import wait_for_page
 from utils.child_process import ChildProcess
@@ -29,9 +30,12 @@ from utils.ports import free_port
 
 __all__ = ["live_server", "oracle"]
 
+STRANGERS = {"elsewhere.example", "evil.example", "evil6.example"}
+"""Names of foreign pages that tests open on purpose."""
 BROWSERS = ("chromium-headless-shell", "chromium")
 """Debian's names of Chromium, without and with its own windows, which cost processor time."""
 CHROMIUM_OPTIONS = [
+    f"--host-resolver-rules={ONLY_THIS_MACHINE}",
     "--no-sandbox",
     "--disable-gpu",
     "--disable-quic",
@@ -197,7 +201,10 @@ def live_page(tmp_path_factory, live_server):
 
 @contextmanager
 def chromium_with(*options: str):
-    """Run Chromium with further options; skips the test if there is none."""
+    """Run Chromium with further options; skips the test if there is none.
+
+    At the end, no page has tried to reach another host.
+    """
     sync_api = pytest.importorskip("playwright.sync_api")
     found = [os.environ.get("CHROMIUM"), *map(shutil.which, BROWSERS)]
     chromium = next(filter(None, found), None)
@@ -207,8 +214,10 @@ def chromium_with(*options: str):
         started = playwright.chromium.launch(
             executable_path=chromium, args=[*CHROMIUM_OPTIONS, *options]
         )
+        asked = note_requests(started)
         yield started
         started.close()
+        assert asked and other_hosts(asked) <= STRANGERS, "pages tried to reach other hosts"
 
 
 @pytest.fixture(scope="module")  # while it exists, this thread can run no other event loop

@@ -12,6 +12,7 @@ import pytest
 from model.explanation import Outcome
 from model.reasons import principal_reasons
 from tests.parties.running import filled, until
+from tests.ui.hosts import assert_names_no_other_host
 from tests.ui.links import opened
 
 NUMBERS = ["Num_children", "Household_size", "Total_income", "Age", "Account_age"]
@@ -80,6 +81,7 @@ def narrow(open_page):
 
 def test_steps_out_of_order_and_invalid_values_are_named(wide):
     page = wide  # just loaded
+    assert_names_no_other_host(page)
     for button in ("#run", "#send-all", "#send-bank", "#open-decision", "#explain"):
         assert "make the keys first" in told(page, button)
     assert page.locator(".ts-strip li.done").count() == 0
