@@ -34,22 +34,27 @@ QUICK_TESTS := tests/features tests/model tests/engines tests/utils tests/partie
 	tests/test_docs.py tests/test_docs_security.py tests/test_layers.py tests/test_makefile.py \
 	tests/test_requirements.py
 
-.PHONY: demo check test core-tests other-tests concrete-tests flower-tests test-postgresql setup setup-concrete setup-flower setup-test setup-cluster train compile
+.PHONY: demo help check test core-tests other-tests concrete-tests flower-tests test-postgresql setup setup-concrete setup-flower setup-test setup-cluster train compile
 .PHONY: evaluate federated bench bench-federated load faults fuzz lint docs lock clean
 
-demo: $(if $(CONCRETE_ENGINE),setup-concrete,setup)
+demo: $(if $(CONCRETE_ENGINE),setup-concrete,setup)  ## start server, witness, parties and stage (the default target)
 	@exec $(if $(CONCRETE_ENGINE),$(RUN_CONCRETE),$(RUN)) -m ui.demo
+
+# The targets are those with a text after two number signs.
+help:  ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | \
+		while IFS="$$(printf '\t')" read -r name text; do printf '%-16s %s\n' "$$name" "$$text"; done
 
 # Each process computes with one thread: there are more processes than cores, and the threads of
 # OpenMP wait for each other actively.
 check test core-tests concrete-tests flower-tests test-postgresql: export OMP_NUM_THREADS := 1
 
-check: setup-tests lint
+check: setup-tests lint  ## lint, types and the quick tests
 	$(RUN) -m pytest $(PARALLEL) $(QUICK_TESTS)
 
 # The checkers use one core, so they run beside the tests, and after them those of the other
 # environments; if one fails, the others still run to their end, and `make test` fails.
-test: setup-test
+test: setup-test  ## everything: lint, types and all tests
 	@$(MAKE) --no-print-directory --jobs 2 --keep-going core-tests other-tests
 
 other-tests: lint concrete-tests flower-tests
@@ -64,74 +69,74 @@ core-tests: setup-tests
 	$(RUN) -m pytest $(PARALLEL) $(CORE_TESTS)
 
 # The server's tests again, with every server on PostgreSQL.
-test-postgresql: setup-test
+test-postgresql: setup-test  ## the server's tests, with every server on PostgreSQL
 	TRISEAL_TEST_ON_POSTGRESQL=1 $(RUN) -m pytest $(PARALLEL) tests/service
 
-setup:
+setup:  ## install the core environment, .venv
 	@scripts/environment $(VENV) core $(PYTHON)
 
-setup-training:
+setup-training:  ## the same with XGBoost and what training needs
 	@scripts/environment $(VENV) training $(PYTHON)
 
-setup-tests:
+setup-tests:  ## the same with what the tests need
 	@scripts/environment $(VENV) test $(PYTHON)
 
-setup-concrete:
+setup-concrete:  ## install .venv-concrete, for the engines concrete and concrete_ml (6 GB)
 	@test -x $(CONCRETE)/bin/python || echo "Concrete's libraries are about 6 GB: fetching them takes a minute or more."
 	@scripts/environment $(CONCRETE) concrete $(PYTHON)
 
-setup-flower:
+setup-flower:  ## install .venv-flower, for the Flower app
 	@scripts/environment $(FLOWER) flower $(PYTHON)
 
-setup-test: setup-tests setup-concrete setup-flower
+setup-test: setup-tests setup-concrete setup-flower  ## install all environments, Chromium and PostgreSQL
 	@scripts/install_chromium
 	@scripts/install_axe
 	@scripts/install_postgresql
 	@scripts/install_nginx
 
-setup-cluster: setup-tests
+setup-cluster: setup-tests  ## install what a Ray cluster needs
 
 # Five lenders train one model together on this machine, which then decides on encrypted data.
-federated: setup-training
+federated: setup-training  ## train one model on the rows of five lenders
 	@exec $(RUN) -m training.federated_demo $(OPTIONS)
 
-train: setup-training
+train: setup-training  ## train the demonstration's model
 	$(RUN) -m training.train
 
-compile: $(if $(CONCRETE_COMPILE),setup-concrete,setup-training)
+compile: $(if $(CONCRETE_COMPILE),setup-concrete,setup-training)  ## compile the trained model for the engines of ENGINES
 	$(if $(CONCRETE_COMPILE),$(RUN_CONCRETE),$(RUN)) -m training.compile --engines $(ENGINES)
 
-evaluate: $(if $(CONCRETE_ENGINE),setup-concrete,setup-training)
+evaluate: $(if $(CONCRETE_ENGINE),setup-concrete,setup-training)  ## evaluate the deployed model on encrypted rows
 	$(if $(CONCRETE_ENGINE),$(RUN_CONCRETE),$(RUN)) -m training.evaluate --engine $(TRISEAL_ENGINE)
 
-bench: setup-training setup-concrete
+bench: setup-training setup-concrete  ## measure all engines, and write the tables of the documents
 	$(RUN) -m training.measure.benchmark --json deployment_files/benchmark.json --readme README.md docs/BENCHMARKS.md docs/PROTOCOL.md
 
-bench-federated: setup-training
+bench-federated: setup-training  ## measure the training of several lenders
 	$(RUN) -m training.measure.federated --json docs/federated.json --document docs/FEDERATED.md $(OPTIONS)
 
-load: setup-test
+load: setup-test  ## measure the server under load
 	$(RUN) -m trials.load $(OPTIONS)
 
-faults: setup-test
+faults: setup-test  ## try the server with injected failures
 	$(RUN) -m trials.faults $(OPTIONS)
 	$(RUN) -m trials.uses $(USES_OPTIONS)
 	$(RUN) -m trials.federated $(FEDERATED_OPTIONS)
 
-fuzz: setup-test
+fuzz: setup-test  ## try the decoders with random input, guided by coverage
 	@scripts/environment $(VENV) fuzz $(PYTHON)
 	$(RUN) -m tests.fuzz.coverage_guided $(OPTIONS)
 
-lint: setup-tests
+lint: setup-tests  ## check style and types
 	$(VENV)/bin/python -m ruff check .
 	$(VENV)/bin/python -m ruff format --check .
 	$(VENV)/bin/python -m mypy .
 
-docs: setup
+docs: setup  ## write the generated documents
 	$(RUN) -m scripts.write_docs
 
-lock:
+lock:  ## pin the packages of every environment (UPGRADE=1: the newest)
 	@scripts/lock
 
-clean:
+clean:  ## remove the environments and all data of runs (.data)
 	rm -rf $(VENV) $(CONCRETE) $(FLOWER) build .data

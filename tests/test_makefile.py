@@ -1,6 +1,7 @@
 """`make` installs an environment once, and again only when its list of packages changes."""
 
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -102,6 +103,18 @@ def test_tests_fail_with_any_of_their_parts(clone, failing):
     ended = run(clone, "test", python)
     assert (ended.returncode == 0) is (failing == "nothing"), ended.stdout
     assert "-m mypy ." in ended.stdout and "tests/ui" in ended.stdout
+
+
+def test_help_lists_every_target_in_a_line(clone):
+    """All but those that are only parts of another; nothing is installed by it."""
+    ended = run(clone, "help")
+    assert ended.returncode == 0 and not (clone / ".venv").exists()
+    listed = dict(line.split(maxsplit=1) for line in ended.stdout.splitlines())
+    makefile = (ROOT / "Makefile").read_text()
+    targets = set(re.findall(r"^([a-z][a-z-]*):(?!=)", makefile, re.MULTILINE))
+    parts = {"core-tests", "other-tests", "concrete-tests", "flower-tests"}
+    assert set(listed) == targets - parts
+    assert next(iter(listed)) == "demo" and all(len(text) > 10 for text in listed.values())
 
 
 def test_missing_python_creates_nothing_and_prints_advice(clone):

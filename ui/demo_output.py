@@ -13,7 +13,7 @@ import os
 import selectors
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from io import TextIOWrapper
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
@@ -116,7 +116,8 @@ class ProcessOutput:
         self.note(line)
         printed = printed_words(line) if is_error and not self._quiet else ""
         if printed:
-            self._say(f"{self._name}: {printable(printed)}")
+            with suppress(OSError):  # the terminal is gone; the process must still be read
+                self._say(f"{self._name}: {printable(printed)}")
 
 
 def printed_words(line: str) -> str:

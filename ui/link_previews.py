@@ -1,6 +1,7 @@
-"""Removal of the link-preview tags that Gradio puts into a page.
+"""Removal of the hosts of Gradio's makers that Gradio puts into a page.
 
-They name hosts of its makers, and no page of a privacy product should name a foreign host.
+They are in tags for link previews and in example files of its API's description. No page of a
+privacy product should name a foreign host.
 """
 
 from __future__ import annotations
@@ -11,10 +12,11 @@ from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 _TAG = re.compile(rb"""\s*<meta\s+(?:property="og:|name="twitter:)[^>]*>""")
+_EXAMPLE = re.compile(rb"https://(?:github|raw\.githubusercontent)\.com/gradio-app/[^\"\\\s]*")
 
 
 class WithoutLinkPreviews:
-    """ASGI middleware that removes Open Graph and Twitter tags from HTML documents."""
+    """ASGI middleware that removes preview tags and addresses of examples from HTML documents."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -37,7 +39,7 @@ class WithoutLinkPreviews:
                 body += message.get("body", b"")
                 if message.get("more_body"):
                     return
-                body = _TAG.sub(b"", body)
+                body = _EXAMPLE.sub(b"", _TAG.sub(b"", body))
                 MutableHeaders(scope=start)["content-length"] = str(len(body))
                 await send(start)
                 message = {**message, "body": body}

@@ -20,12 +20,16 @@ from engines.interface import (
 )
 from features.schema import Schema
 from tests.parties.running import LiveServer, live_server, oracle
+from tests.ui.hosts import ONLY_THIS_MACHINE, note_requests, other_hosts
 from tests.ui.links import printed_link
 from ui.waiting import wait_for_page
 from utils.child_process import ChildProcess
 from utils.ports import free_port
 
 __all__ = ["live_server", "oracle"]
+
+STRANGERS = frozenset({"elsewhere.example", "evil.example", "evil6.example"})
+"""Names of foreign pages that tests open on purpose."""
 
 EVERY_KIND = {
     "name": "kinds",
@@ -182,16 +186,21 @@ def live_page(tmp_path_factory, live_server):
 
 
 @contextmanager
-def chromium_with(*options: str):
-    """Run Chromium with further options; skips the test if there is none."""
+def chromium_with(*options: str, hosts: frozenset[str] = STRANGERS):
+    """Run Chromium with further options; skips the test if there is none.
+
+    At the end, no page has tried to reach another host than this machine and `hosts`.
+    """
     pytest.importorskip("playwright.sync_api")
     from trials.browser import ChromiumMissing, chromium
 
     try:
-        with chromium(*options) as started:
+        with chromium(f"--host-resolver-rules={ONLY_THIS_MACHINE}", *options) as started:
+            asked = note_requests(started)
             yield started
     except ChromiumMissing as missing:
         pytest.skip(str(missing))
+    assert asked and other_hosts(asked) <= hosts, "pages tried to reach other hosts"
 
 
 @pytest.fixture(scope="module")  # while it exists, this thread can run no other event loop

@@ -6,10 +6,12 @@ In this browser `evil.example` resolves to this machine, like a name after DNS r
 
 from urllib.parse import urlsplit
 
+from tests.ui.hosts import ONLY_THIS_MACHINE
 from utils.ports import free_port
 
 NAMED_BY_STRANGERS = (
-    "--host-resolver-rules=MAP evil.example 127.0.0.1, MAP evil6.example [::1]",
+    "--host-resolver-rules=MAP evil.example 127.0.0.1, MAP evil6.example [::1], "
+    + ONLY_THIS_MACHINE,
     # Some browsers ask before a public page accesses the local network; not all do.
     "--disable-features=LocalNetworkAccessChecks,BlockInsecurePrivateNetworkRequests",
 )

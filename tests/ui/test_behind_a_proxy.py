@@ -131,9 +131,11 @@ def deployed(tmp_path_factory, signs_deployment, schema):
 @pytest.fixture(scope="module")
 def browser(deployed):
     """Chromium, for which the host's name is an IPv6 address and the parties' are IPv4 ones."""
+    pages = {urlsplit(url).hostname for url in (deployed.stage, *deployed.pages.values())}
     with chromium_with(
         f"--host-resolver-rules=MAP {HOST} [::1], MAP *.{HOST} 127.0.0.1",
         f"--ignore-certificate-errors-spki-list={deployed.certificates.pin}",
+        hosts=frozenset(pages),
     ) as started:
         yield started
 

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.parties.running import LiveServer
+from tests.ui.hosts import assert_names_no_other_host
 
 WIDTHS = (1280, 390)
 
@@ -110,6 +111,7 @@ def test_page_shows_every_call_and_contacts_no_other_host(
         shown.page.set_viewport_size({"width": width, "height": 900})
         excess = shown.page.evaluate("document.documentElement.scrollWidth - innerWidth")
         assert excess <= 0, "nothing is cut off at the side"
+    assert_names_no_other_host(shown.page)
     assert '"status"' in shown.try_health()
     assert_all_from(shown.asked, live_server.url)
     assert shown.complaints == [], "such as of the Content-Security-Policy"
@@ -128,6 +130,7 @@ def test_redoc_shows_every_call_and_contacts_no_other_host(
             shown.page.set_viewport_size({"width": width, "height": 900})
             excess = shown.page.evaluate("document.documentElement.scrollWidth - innerWidth")
             assert excess <= 0, "nothing is cut off at the side"
+        assert_names_no_other_host(shown.page)
         assert_all_from(shown.asked, proxy.url)
         assert shown.complaints == [], "such as of the Content-Security-Policy"
 

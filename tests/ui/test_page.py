@@ -14,6 +14,7 @@ from model.reasons import principal_reasons
 from tests.parties.running import filled, until
 from tests.ui import keyboard
 from tests.ui.accessible import check_accessible
+from tests.ui.hosts import assert_names_no_other_host
 from tests.ui.links import opened
 from ui.forms import bin_words
 
@@ -108,6 +109,7 @@ def narrow(open_page):
 def test_steps_out_of_order_and_invalid_values_are_named(wide):
     page = wide  # just loaded
     check_accessible(page)
+    assert_names_no_other_host(page)
     for button in ("#run", "#send-all", "#send-bank", "#open-decision", "#explain"):
         assert "Make the keys first" in why_not(page, button)
     assert primary(page) == ["all-steps"]

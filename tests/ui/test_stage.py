@@ -38,6 +38,7 @@ from tests.ui.foreign import (
     fetch,
     submit,
 )
+from tests.ui.hosts import assert_names_no_other_host
 from tests.ui.links import opened as opened_link
 from tests.ui.test_page import assert_fits
 from training.opened import opened_values
@@ -443,6 +444,8 @@ def test_all_steps_from_keys_to_explanation(wide, demo, schema, signs_oracle, tu
     assert saved["decision"] == "denied" and saved["reasons"] == principal
     assert saved["application"].isalnum() and saved["explanation"]
     ports = {demo.page_port, *demo.agent_ports(len(one.names))}
+    for url in [None, *(frame.url for frame in one.page.frames[1:])]:
+        assert_names_no_other_host(one.page, url)
     hosts = {url.split("/")[2] for url in one.asked if "://" in url}
     assert hosts == {f"127.0.0.1:{port}" for port in ports}  # nothing from elsewhere
     assert "Traceback" not in demo.log() + demo.logged()
@@ -507,6 +510,7 @@ def test_stage_leads_to_the_compliance_page(narrow, demo):
     assert page.url == f"http://[::1]:{demo.compliance_port}/"
     assert page.evaluate("opener") is None
     assert page.inner_text("h1") == "Compliance"
+    assert_names_no_other_host(page)
     assert_fits(page)
     page.close()
 
@@ -525,6 +529,7 @@ def test_stage_leads_to_the_pages_about_consent(narrow, demo, kind, name):
     assert page.url == f"http://[::1]:{port}/"
     assert page.evaluate("opener") is None
     assert f"<h1>{name}</h1>" in page.evaluate("JSON.stringify(gradio_config)")
+    assert_names_no_other_host(page)
     page.close()
     narrow.page.context.unroute(scripts)
 

@@ -23,6 +23,7 @@ from tests.federated.protocol.network import rows_of
 from tests.parties.running import until
 from tests.ui.accessible import check_accessible
 from tests.ui.federated.test_training_words import StandIn, view_of
+from tests.ui.hosts import assert_names_no_other_host
 from tests.ui.links import printed_link
 from tests.ui.serving import served
 from tests.ui.test_page import assert_fits
@@ -139,6 +140,7 @@ def test_a_training_is_followed_from_the_first_lender_to_the_model(training, tmp
 
     # Before the start: who is missing, where the codes are, and none of the codes.
     page.wait_for_selector("text=0 of 3 lenders have joined")
+    assert_names_no_other_host(page)
     assert str(coordinator.home / "codes") in page.content()
     for path in (coordinator.home / "codes").iterdir():
         assert path.read_text().strip() not in page.content()
