@@ -4,6 +4,7 @@ import csv
 import io
 import json
 from datetime import UTC, datetime
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -335,7 +336,9 @@ def test_hidden_tab_asks_for_nothing(compliance):
     for _ in range(10):
         page.clock.fast_forward(TICK_MILLISECONDS)
         page.evaluate("fetch('config', {method: 'HEAD'})")  # what was asked before has arrived
-    assert {url.rpartition("/")[2] for url in asked} == {"config"}
+    paths = {urlsplit(url).path.rpartition("/")[2] for url in asked}
+    # The stream with the answer to an earlier question may be opened late.
+    assert "config" in paths and paths <= {"config", "data"}
     page.context.close()
 
 
