@@ -19,15 +19,15 @@ def html(value: str, classes: str = "", min_width: int = 290) -> gr.HTML:
     return gr.HTML(value, elem_classes=classes, min_width=min_width, apply_default_css=False)
 
 
-def step_button(label: str, elem_id: str, min_width: int = 230) -> gr.Button:
-    """Return the main button of a step, which shows that it works; see ui/buttons.py."""
+def step_button(label: str, elem_id: str, min_width: int = 230, classes: str = "") -> gr.Button:
+    """Return the main button of a step."""
     return gr.Button(
         label,
         variant="primary",
         min_width=min_width,
         scale=0,
         elem_id=elem_id,
-        elem_classes="ts-works",
+        elem_classes=classes or None,
     )
 
 

@@ -37,7 +37,7 @@ from ui.timeline import own_timeline
 
 # Narrower than on other pages: the stage shows several of these pages side by side.
 _html = partial(html, min_width=250)
-_button = partial(step_button, min_width=200)
+_button = partial(step_button, min_width=200, classes=WORKS)
 
 HEAD = """<script>
 // In a frame of the stage, the page reports its height to the stage, and nothing else.

@@ -7,6 +7,7 @@ and sent again without going back.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import gradio as gr
@@ -25,6 +26,8 @@ from ui.single import buttons as single_buttons
 from ui.single.actions import Actions, Handler, View, discard, shown_at_once
 from ui.state import PageState
 from ui.timeline import timeline
+
+_button = partial(step_button, classes=WORKS)
 
 
 def build_page(public: PublicModel, deployment: Path) -> gr.Blocks:
@@ -95,7 +98,7 @@ class _Page:
                 )
             )
             with gr.Row(elem_classes="ts-doing"):
-                self.keys_button = step_button("Make the keys", single_buttons.KEYS)
+                self.keys_button = _button("Make the keys", single_buttons.KEYS)
                 self.keys = html(panels.keys_panel(start, public), "ts-panel")
         with section():
             html(
@@ -109,9 +112,7 @@ class _Page:
             with gr.Row(elem_classes="ts-parties"):
                 for party in self.parties:
                     self._party(start, party)
-            self.send_all_button = step_button(
-                "All parties encrypt and send", single_buttons.SEND_ALL
-            )
+            self.send_all_button = _button("All parties encrypt and send", single_buttons.SEND_ALL)
         with section():
             html(
                 panels.heading(
@@ -121,7 +122,7 @@ class _Page:
                 )
             )
             with gr.Row(elem_classes="ts-doing"):
-                self.run_button = step_button("Run the model", single_buttons.RUN)
+                self.run_button = _button("Run the model", single_buttons.RUN)
                 self.cancel_run_button = cancel_button("cancel-run")
                 self.run = html(panels.run_panel(start, public), "ts-panel")
         with section():
@@ -133,7 +134,7 @@ class _Page:
                 )
             )
             with gr.Row(elem_classes="ts-doing"):
-                self.open_button = step_button("Open the decision", single_buttons.OPEN)
+                self.open_button = _button("Open the decision", single_buttons.OPEN)
                 self.decision = html(panels.decision_panel(start, public), "ts-panel")
         with section():
             phrase = public.schema_.explanation.phrase.removeprefix("of ")
@@ -146,7 +147,7 @@ class _Page:
                 )
             )
             with gr.Row(elem_classes="ts-doing"):
-                self.explain_button = step_button("Explain the decision", single_buttons.EXPLAIN)
+                self.explain_button = _button("Explain the decision", single_buttons.EXPLAIN)
                 self.cancel_explain_button = cancel_button("cancel-explain")
                 self.explanation = html(panels.explanation_panel(start, public), "ts-panel")
             self.plot = gr.Plot(
@@ -156,7 +157,7 @@ class _Page:
         with section(has_reasons(public)):
             html(panels.heading(6, "State the reasons", AGAINST))
             with gr.Row(elem_classes="ts-doing"):
-                self.reasons_button = step_button("State the reasons", single_buttons.REASONS)
+                self.reasons_button = _button("State the reasons", single_buttons.REASONS)
                 self.cancel_reasons_button = cancel_button("cancel-reasons")
                 self.reasons = html(panels.reasons_panel(start, public), "ts-panel")
 
