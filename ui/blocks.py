@@ -14,6 +14,11 @@ def section(visible: bool = True) -> gr.Column:
     return gr.Column(elem_classes="ts-section", visible=visible)
 
 
+def folded(title: str) -> gr.Accordion:
+    """Return a section that is folded at first, so that the page stays short."""
+    return gr.Accordion(title, open=False, elem_classes="ts-folded")
+
+
 def html(value: str, classes: str = "", min_width: int = 290) -> gr.HTML:
     """Return HTML with a minimum width, so that it wraps below a button instead of shrinking."""
     return gr.HTML(value, elem_classes=classes, min_width=min_width, apply_default_css=False)

@@ -41,10 +41,14 @@ _IDENTIFIER = re.compile(r"\b[A-Za-z0-9]+_[A-Za-z0-9_]+")
 
 @dataclass(frozen=True)
 class ErrorWords:
-    """A sentence for the person who reads a page, and the technical message, if it differs."""
+    """A sentence for the person who reads a page, and the technical message, if it differs.
+
+    `temporary` if the same step may succeed a little later without any other change.
+    """
 
     text: str
     technical: str = ""
+    temporary: bool = False
 
 
 def is_technical(text: str) -> bool:
@@ -77,7 +81,7 @@ def error_words(
     message = error.message if schema is None else in_labels(error.message, schema)
     if isinstance(error, ServerBusy) or may_pass(error):
         text = BUSY if isinstance(error, ServerBusy) else UNREACHABLE
-        return ErrorWords(f"{text} {GOES_ON if goes_on else AGAIN}", message)
+        return ErrorWords(f"{text} {GOES_ON if goes_on else AGAIN}", message, temporary=True)
     plain = _SETTING.sub("", message)
     if not (_TECHNICAL.search(plain) if schema is None else is_technical(plain)):
         return ErrorWords(plain, "" if plain == message else message)

@@ -17,7 +17,7 @@ from engines.interface import PublicModel
 from features.schema import Party
 from ui import panels, texts
 from ui.benchmark import comparison
-from ui.blocks import cancel_button, fill_by, html, section, step_button
+from ui.blocks import cancel_button, fill_by, folded, html, section, step_button
 from ui.buttons import WORKS, ends_work, notes, start_as
 from ui.examples import Example, load_examples
 from ui.forms import build_field, default_record, shown_record
@@ -27,6 +27,8 @@ from ui.single.actions import Actions, Handler, View, discard, shown_at_once
 from ui.state import PageState
 from ui.timeline import timeline
 
+LOOK_SECONDS = 3.0
+"""Interval at which a server that could not be reached is tried again, for the refusals shown."""
 _button = partial(step_button, classes=WORKS)
 
 
@@ -52,9 +54,9 @@ class _Page:
         self.party_panels: list[gr.HTML] = []
         start = PageState()
         self.state = gr.State(start, delete_callback=discard)
+        self.timer = gr.Timer(LOOK_SECONDS, active=False)
         self.notes = notes(single_buttons.button_states(start, public))
         html(texts.introduction(public))
-        html(texts.who_holds_what(public))
         self._toolbar()
         self.strip = html(panels.strip(start, public), "ts-sticky")
         self._steps(start)
@@ -147,7 +149,7 @@ class _Page:
                 )
             )
             with gr.Row(elem_classes="ts-doing"):
-                self.explain_button = _button("Explain the decision", single_buttons.EXPLAIN)
+                self.explain_button = _button("Explain the decision", single_buttons.EXPLAIN_STEP)
                 self.cancel_explain_button = cancel_button("cancel-explain")
                 self.explanation = html(panels.explanation_panel(start, public), "ts-panel")
             self.plot = gr.Plot(
@@ -157,7 +159,7 @@ class _Page:
         with section(has_reasons(public)):
             html(panels.heading(6, "State the reasons", AGAINST))
             with gr.Row(elem_classes="ts-doing"):
-                self.reasons_button = _button("State the reasons", single_buttons.REASONS)
+                self.reasons_button = _button("State the reasons", single_buttons.REASONS_STEP)
                 self.cancel_reasons_button = cancel_button("cancel-reasons")
                 self.reasons = html(panels.reasons_panel(start, public), "ts-panel")
 
@@ -183,13 +185,11 @@ class _Page:
         with section():
             html(panels.heading(None, "Message log"))
             self.log = html(timeline(start.messages, self.public))
-        with section():
-            html(
-                '<div class="ts-step"><div><h2>What is protected, and what is not</h2></div></div>'
-            )
+        with folded("Who holds what"):
+            html(texts.who_holds_what(self.public))
+        with folded("What is protected, and what is not"):
             html(texts.protection(self.public))
-        with section():
-            html(panels.heading(None, "How does this compare?"))
+        with folded("How does this compare?"):
             html(comparison(deployment))
 
     @property
@@ -209,6 +209,7 @@ class _Page:
             self.cancel_run_button,
             self.cancel_explain_button,
             self.cancel_reasons_button,
+            self.timer,
             self.notes,
             *(self._by_id()[name] for name in self.actions.buttons),
         ]
@@ -268,6 +269,15 @@ class _Page:
             trigger_mode="always_last",
             concurrency_limit=8,
             api_name="note_changes",
+        )
+        self.timer.tick(
+            shown_at_once(do.look_again),
+            [self.state],
+            self.outputs,
+            show_progress="hidden",
+            trigger_mode="once",
+            concurrency_limit=4,
+            api_name="look_again",
         )
         self._wire_forms()
 
