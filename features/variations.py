@@ -25,9 +25,9 @@ Change = tuple[str, int]
 
 
 _LIMITS = {
-    "more": ("at least", "From"),
-    "under": ("less than", "Below"),
-    "most": ("at most", "Up to"),
+    "more": "at least",
+    "under": "less than",
+    "most": "at most",
 }
 
 
@@ -72,12 +72,7 @@ class Variation:
     def limit(self, index: int) -> str:
         """Return bin number `index` and all beyond it as words: `at least 5`, `less than 0.4`."""
         direction, end = self.bound(index)
-        return f"{_LIMITS[direction][0]} {end}"
-
-    def reached(self, index: int) -> str:
-        """Return bin number `index` and all beyond it as the begin of a clause: `From 5`."""
-        direction, end = self.bound(index)
-        return f"{_LIMITS[direction][1]} {end}"
+        return f"{_LIMITS[direction]} {end}"
 
     def bound(self, index: int) -> tuple[Literal["more", "under", "most"], str]:
         """Return how bin number `index` and all beyond it are bounded, and the number.

@@ -254,13 +254,12 @@ class _Reader:
 
     def _turned(self, one: Variation, found: _Found) -> str:
         decided = f"this model would likely have {self._approved}"
+        value = one.limit(found.index) if found.onwards else one.words(found.index)
         if self.knows(one):
-            value = one.limit(found.index) if found.onwards else one.words(found.index)
             assumed = _assumption(one, self.schema, self.record)
             return f"With {value} {one.phrase}{assumed}, and all else equal, {decided}."
-        value = one.reached(found.index) if found.onwards else f"With {one.words(found.index)}"
-        then = " on" if one.more and found.onwards else ""
-        return f"{value} {one.phrase}{then}, and all else equal, {decided}; {self._holders([one])}."
+        holder = self._holders([one])
+        return f"With {value} {one.phrase}, and all else equal, {decided}; {holder}."
 
     def said_of_pair(
         self, pair: tuple[Variation, Variation], bins: tuple[int, int], onwards: bool

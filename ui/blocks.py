@@ -17,20 +17,25 @@ def section(visible: bool = True) -> gr.Column:
     return gr.Column(elem_classes="ts-section", visible=visible)
 
 
+def folded(title: str) -> gr.Accordion:
+    """Return a section that is folded at first, so that the page stays short."""
+    return gr.Accordion(title, open=False, elem_classes="ts-folded")
+
+
 def html(value: str, classes: str = "", min_width: int = 290) -> gr.HTML:
     """Return HTML with a minimum width, so that it wraps below a button instead of shrinking."""
     return gr.HTML(value, elem_classes=classes, min_width=min_width, apply_default_css=False)
 
 
-def step_button(label: str, elem_id: str, min_width: int = 230) -> gr.Button:
-    """Return the main button of a step, which shows that it works; see ui/buttons.py."""
+def step_button(label: str, elem_id: str, min_width: int = 230, classes: str = "") -> gr.Button:
+    """Return the main button of a step."""
     return gr.Button(
         label,
         variant="primary",
         min_width=min_width,
         scale=0,
         elem_id=elem_id,
-        elem_classes="ts-works",
+        elem_classes=classes or None,
     )
 
 

@@ -44,11 +44,13 @@ _IDENTIFIER = re.compile(r"\b[A-Za-z0-9]+_[A-Za-z0-9_]+")
 class ErrorWords:
     """A sentence for the person who reads a page, and the technical message, if it differs.
 
-    `columns` are the columns whose fields have to be corrected; the page marks them.
+    `temporary` if the same step may succeed a little later without any other change. `columns` are
+    the columns whose fields have to be corrected; the page marks them.
     """
 
     text: str
     technical: str = ""
+    temporary: bool = False
     columns: tuple[str, ...] = ()
 
 
@@ -84,7 +86,7 @@ def error_words(
     message = error.message if schema is None else in_labels(error.message, schema)
     if isinstance(error, ServerBusy) or may_pass(error):
         text = BUSY if isinstance(error, ServerBusy) else UNREACHABLE
-        return ErrorWords(f"{text} {GOES_ON if goes_on else AGAIN}", message)
+        return ErrorWords(f"{text} {GOES_ON if goes_on else AGAIN}", message, temporary=True)
     plain = _SETTING.sub("", message)
     if not (_TECHNICAL.search(plain) if schema is None else is_technical(plain)):
         return ErrorWords(plain, "" if plain == message else message)

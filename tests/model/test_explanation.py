@@ -298,15 +298,19 @@ def test_a_column_at_its_end_gets_no_advice():
 def test_a_reader_learns_about_other_parties_columns_without_their_present_values():
     said = by_column(told(APPLICANT, Cards=[1, 1, 1], Ratio=[1, 1], Income=[1, 1]))
     assert said["Cards"].text == (
-        "Up to 3 cards, and all else equal, this model would likely have approved you; the bank "
-        "holds the present number."
+        "With at most 3 cards, and all else equal, this model would likely have approved you; the "
+        "bank holds the present number."
     )
-    assert said["Ratio"].text.startswith("Below 0.6 of the income owed, and all else equal")
+    assert said["Ratio"].text.startswith(
+        "With less than 0.6 of the income owed, and all else equal"
+    )
     assert said["Income"].text.startswith("With at least 30 of income")
     bank = told(BANK, Income=[1, 1], Years=[1, 1, 1])
     assert "would likely have approved the application" in by_column(bank)["Income"].text
-    assert by_column(bank)["Income"].text.startswith("From 10 of income on, and all else equal")
-    assert bank.current_bin == -1 and bank.text.startswith("From 0 years on")
+    assert by_column(bank)["Income"].text.startswith(
+        "With at least 10 of income, and all else equal"
+    )
+    assert bank.current_bin == -1 and bank.text.startswith("With at least 0 years")
 
 
 def test_a_missing_value_makes_every_step_a_change():

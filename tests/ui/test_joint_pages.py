@@ -129,6 +129,13 @@ def test_party_page_has_only_its_own_fields(public):
         assert_named_and_limited(page)
 
 
+def test_reviews_are_read_only_once_their_section_is_unfolded(public):
+    page = build_agent_page(agent_of(public, public.schema_.lender.name))
+    events = {fn.api_name: [name for _, name in fn.targets] for fn in page.fns.values()}
+    assert events["reviews_arrive"] == ["expand"] == events["list_applications"]
+    assert events["arrive"] == ["load"]
+
+
 def test_the_stage_has_a_frame_for_every_party(public):
     page = build_stage(public, None, Settings(agent_port=9000))
     assert_named_and_limited(page)

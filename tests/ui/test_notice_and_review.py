@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import json
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,11 +12,14 @@ import pytest
 
 from engines.interface import DECIDE, EXPLAIN, REASONS
 from features.schema import OrdinalColumn
+from parties.joint.listing import listed_applications
 from parties.reviews import Reviews
 from tests.parties.joint.running import http_group, joint_server
 from tests.pdf_text import pdf_text
 from ui.agent.notice import show_notice
 from ui.agent.review import ApplicantReview, LenderReviews
+from ui.agent.saving import saved_file
+from utils.errors import OutOfStep
 
 __all__ = ["http_group", "joint_server"]
 
@@ -106,3 +110,40 @@ def test_a_review_is_asked_for_and_concluded_on_two_pages(http_group):
     assert "decides otherwise" in panel and not words["visible"]
     panel, statement, button = asks._answer(application, asks._reviews.of)
     assert "You are right." in panel and not statement["visible"] and not button["visible"]
+
+
+def listed(members, party):
+    connection = members.connections[party]
+    (one,) = listed_applications(connection.store, connection.public, party)
+    return one
+
+
+def test_an_application_is_listed_with_its_last_step_and_its_results_are_saved(
+    http_group, monkeypatch, tmp_path
+):
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+    members = http_group()
+    assert listed(members, A).stage == "joined" and listed(members, A).joined is not None
+    members.pump()
+    assert listed(members, A).stage == "key"
+    members.send(**changes_to(members, approved=False))
+    assert listed(members, A).stage == "sent"
+    application = SimpleNamespace(member=members[A])
+    with pytest.raises(OutOfStep, match="no decision to save"):
+        saved_file(application, members.schema, "json")
+    members.agree(DECIDE)
+    assert listed(members, B).stage == "agreed"
+    members.pump()
+    for party in (A, B):
+        one = listed(members, party)
+        assert (one.stage, one.approved, one.reasoned) == ("decided", False, False)
+    members.agree(REASONS).pump()
+    assert listed(members, A).reasoned and not listed(members, A).explained
+    saved = json.loads(saved_file(application, members.schema, "json").read_text())
+    assert saved["decision"] == members.schema.decision.denied and saved["approved"] is False
+    assert saved["reasons"] == list(members[A].reasons.sentences)
+    assert saved["explanation"] is None and saved["application"] == members.opening.client_id
+    text = saved_file(application, members.schema, "txt").read_text()
+    assert f"1. {saved['reasons'][0]}" in text and "Saved on: 20" in text
+    # The record is in the party's own folder, but not in what it may give away.
+    assert str(members[A].record["Total_income"]) not in text + json.dumps(saved)

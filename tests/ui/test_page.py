@@ -193,6 +193,7 @@ def test_lost_server_is_reported_and_found_again(wide, live_page, live_server):
         live_server.start()
     assert message == "The service cannot be reached. Nothing is lost; try again in a moment."
     assert live_server.url in technical and "make demo" in technical
+    page.wait_for_selector(".ts-told", state="detached")  # its cause has gone
     page.click("#all-steps")  # the application is still there
     step_is_done(page, 4)
     assert text(page, ".ts-word") in ("Approved", "Denied")
@@ -245,6 +246,7 @@ def test_narrow_dark_page_fits_its_examples_and_starts_over(narrow, oracle):
     page.wait_for_selector(".js-plotly-plot .bars .point")
     assert_fits(page)
     assert page.evaluate("document.body.classList.contains('dark')")
+    assert page.evaluate("document.documentElement.scrollHeight") <= 5000
     start_over(page)
     default = oracle.schema.column("Age").default
     page.wait_for_function(f"document.querySelector('#field-Age input').value === '{default:g}'")

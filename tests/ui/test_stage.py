@@ -371,6 +371,23 @@ def test_reloaded_page_keeps_its_application(wide, turned):
     alone.wait_for_selector(".ts-print")
     assert alone.inner_text(".ts-print code") == before
     assert alone.input_value("#field-Account_age input") == age
+    alone.click("text=Applications of this party")
+    listed = alone.locator("#applications label", has_text="record sent; not agreed")
+    listed.wait_for()
+    alone.click("#leave")  # asks first, as it is under way
+    assert "This application is under way" in alone.inner_text("dialog")
+    alone.click("dialog >> text=Cancel")
+    alone.wait_for_selector("dialog", state="detached")
+    assert not alone.is_visible("#join")
+    alone.click("#leave")
+    alone.click("dialog .ts-yes")
+    alone.wait_for_selector("#join")
+    alone.wait_for_selector("#send[disabled][title^='Join an application first']")
+    listed.click()
+    alone.click("#open-application")
+    alone.wait_for_selector(".ts-print")
+    assert alone.inner_text(".ts-print code") == before
+    assert alone.input_value("#field-Account_age input") == age
     alone.close()
 
 

@@ -24,7 +24,7 @@ from ui.agent.notice import NoticeSection
 from ui.agent.reasons import reasons_panel
 from ui.agent.review import ApplicantReview, LenderReviews
 from ui.agent.saving import Kind
-from ui.blocks import cancel_button, fill_by, html, plot, section, step_button
+from ui.blocks import cancel_button, fill_by, folded, html, plot, section, step_button
 from ui.buttons import WORKS, ends_work, notes, start_as
 from ui.examples import load_examples
 from ui.forms import build_field, shown_record
@@ -37,7 +37,7 @@ from ui.timeline import own_timeline
 
 # Narrower than on other pages: the stage shows several of these pages side by side.
 _html = partial(html, min_width=250)
-_button = partial(step_button, min_width=200)
+_button = partial(step_button, min_width=200, classes=WORKS)
 
 HEAD = """<script>
 // In a frame of the stage, the page reports its height and the place of its current step to the
@@ -98,7 +98,7 @@ class _AgentPage:
                 min_width=180,
             )
             self.join_button = _button("Join", JOIN, min_width=100)
-        with _folded("Applications of this party") as self.list_section:
+        with folded("Applications of this party") as self.list_section:
             self.list = ApplicationList(agent)
         self.notes = notes(button_states(None, self.public, False))
         steps = agent_panels.agent_steps(None, self.public)
@@ -159,15 +159,15 @@ class _AgentPage:
         self.review: ApplicantReview | LenderReviews | None = None
         reviews = Reviews(agent.connection, self.party.name)
         if reviews.asks:
-            with _folded("Notice of a denial"):
+            with folded("Notice of a denial"):
                 self.notice = NoticeSection(reviews)
         if reviews.asks or reviews.gives:
             title = "Review by a person" if reviews.asks else "Reviews by a person"
-            with _folded(title) as self.review_section:
+            with folded(title) as self.review_section:
                 self.review = ApplicantReview(reviews) if reviews.asks else LenderReviews(reviews)
-        with _folded("Messages of this party"):
+        with folded("Messages of this party"):
             self.log = _html(own_timeline((), self.public, self.party.name))
-        with _folded("What this process holds"):
+        with folded("What this process holds"):
             self.holdings = _html(agent_panels.holdings_panel(None), "ts-panel")
             _html(joint_texts.agent_holds(self.public, self.party))
         _html('<div id="agent-end"></div>')
@@ -321,7 +321,3 @@ class _AgentPage:
             concurrency_limit=limit,
             api_name=name,
         )
-
-
-def _folded(title: str) -> gr.Accordion:
-    return gr.Accordion(title, open=False, elem_classes="ts-folded")

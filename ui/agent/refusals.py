@@ -8,7 +8,6 @@ from typing import Any
 
 from features.schema import Schema
 from parties.agent import ApplicationAgent
-from parties.retrying import may_pass
 from ui.error_words import UNEXPECTED, UNEXPECTED_DETAIL, ErrorWords, error_words, words_html
 from utils.errors import TrisealError
 
@@ -17,12 +16,11 @@ from utils.errors import TrisealError
 class Refusal:
     """Why a step could not be taken.
 
-    `temporary` if the server could not be reached or was busy. `serial` is that of the application
-    and `values` are the fields at that moment; `at` is by the monotonic clock.
+    `serial` is that of the application and `values` are the fields at that moment; `at` is by the
+    monotonic clock.
     """
 
     words: ErrorWords
-    temporary: bool
     serial: int
     values: tuple[Any, ...]
     at: float = field(default_factory=time.monotonic)
@@ -38,8 +36,8 @@ class Refusal:
         """Return the refusal for an error, which is described in general if it is unexpected."""
         serial = 0 if application is None else application.serial
         if isinstance(error, TrisealError):
-            return cls(error_words(error, schema), may_pass(error), serial, values)
-        return cls(ErrorWords(UNEXPECTED, UNEXPECTED_DETAIL), False, serial, values)
+            return cls(error_words(error, schema), serial, values)
+        return cls(ErrorWords(UNEXPECTED, UNEXPECTED_DETAIL), serial, values)
 
     def is_moot(self, application: ApplicationAgent | None, values: tuple[Any, ...] | None) -> bool:
         """Return True if the cause has gone; `values` are the fields now, None if unknown.
@@ -51,7 +49,7 @@ class Refusal:
             return values is not None and values != self.values
         if application is None:
             return False
-        if self.temporary:
+        if self.words.temporary:
             return application.heard > self.at
         return application.serial != self.serial
 

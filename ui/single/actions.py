@@ -27,9 +27,14 @@ from ui.forms import record_of
 from ui.plot_data import plot_data
 from ui.plots import explanation_figure
 from ui.reasons import has_reasons
-from ui.single.buttons import EXPLAIN as EXPLAIN_STEP
-from ui.single.buttons import KEYS, OPEN, RUN, button_states
-from ui.single.buttons import REASONS as REASONS_STEP
+from ui.single.buttons import (
+    EXPLAIN_STEP,
+    KEYS,
+    OPEN,
+    REASONS_STEP,
+    RUN,
+    button_states,
+)
 from ui.state import PageState
 from ui.timeline import timeline
 from ui.units import join_words
@@ -83,7 +88,8 @@ class Actions:
 
     Every view lists, in order: state, strip, keys, one panel per party, run, decision,
     explanation, plot, log, reasons, the cancel buttons of the decision, of the explanation and of
-    the reasons, the notes on the buttons, and the buttons of `self.buttons`.
+    the reasons, the timer of `look_again`, the notes on the buttons, and the buttons of
+    `self.buttons`.
     """
 
     def __init__(self, public: PublicModel) -> None:
@@ -117,20 +123,28 @@ class Actions:
         return [
             state,
             panels.strip(state, public),
-            self._told(state, KEYS) + panels.keys_panel(state, public),
-            *(self._told(state, p.name) + panels.party_panel(state, p) for p in self.parties),
-            self._told(state, RUN) + panels.run_panel(state, public),
-            self._told(state, OPEN) + panels.decision_panel(state, public),
-            self._told(state, EXPLAIN_STEP) + panels.explanation_panel(state, public),
+            panels.refusal(state, KEYS) + panels.keys_panel(state, public),
+            *(panels.refusal(state, p.name) + panels.party_panel(state, p) for p in self.parties),
+            panels.refusal(state, RUN) + panels.run_panel(state, public),
+            panels.refusal(state, OPEN) + panels.decision_panel(state, public),
+            panels.refusal(state, EXPLAIN_STEP) + panels.explanation_panel(state, public),
             self._plot(state) if plot is None else plot,
             timeline(state.messages, public),
-            self._told(state, REASONS_STEP) + panels.reasons_panel(state, public),
+            panels.refusal(state, REASONS_STEP) + panels.reasons_panel(state, public),
             *self._cancels(state),
+            gr.update(active=any(words.temporary for words in state.refused.values())),
             *self._buttons(state),
         ]
 
-    def _told(self, state: PageState, step: str) -> str:
-        return panels.refusal(state, step)
+    def look_again(self, state: PageState) -> View:
+        """Drop the refusals because of the server once it can be reached again."""
+        try:
+            backend.connection().client.model()
+        except TrisealError:
+            return self._nothing(state)
+        refused = state.refused.items()
+        state.refused = {step: words for step, words in refused if not words.temporary}
+        return self.view(state, gr.skip())
 
     def _buttons(self, state: PageState) -> View:
         found = button_states(state, self.public)
@@ -269,7 +283,7 @@ class Actions:
         yield self.view(state)
 
     def _nothing(self, state: PageState) -> View:
-        parts = len(self.parties) + len(self.buttons) + 12
+        parts = len(self.parties) + len(self.buttons) + 13
         return [state, *(gr.skip() for _ in range(parts))]
 
     def _followed(
@@ -308,6 +322,7 @@ class Actions:
         view[after + 5 :] = [
             panels.reasons_panel(state, public),
             *self._cancels(state),
+            gr.skip(),
             *self._buttons(state),
         ]
         return view

@@ -8,8 +8,8 @@ from ui.reasons import APPROVED, has_reasons
 from ui.state import PageState
 from ui.units import join_words
 
-KEYS, SEND_ALL, RUN, OPEN, EXPLAIN = "make-keys", "send-all", "run", "open-decision", "explain"
-REASONS, ALL_STEPS, START_OVER = "reasons", "all-steps", "start-over"
+KEYS, SEND_ALL, RUN, OPEN, EXPLAIN_STEP = "make-keys", "send-all", "run", "open-decision", "explain"
+REASONS_STEP, ALL_STEPS, START_OVER = "reasons", "all-steps", "start-over"
 KEYS_FIRST = "Make the keys first (step 1)."
 AT_WORK = "A run is under way."
 LET_GO = (
@@ -31,8 +31,10 @@ def button_states(state: PageState, public: PublicModel) -> dict[str, ButtonStat
         SEND_ALL: ButtonState(_not_to_send_all(state, public)),
         RUN: ButtonState(_not_to_run(state, public)),
         OPEN: ButtonState(_not_to_open(state)),
-        REASONS: ButtonState(_not_to_state_reasons(state, public), visible=has_reasons(public)),
-        EXPLAIN: ButtonState(_not_to_explain(state, public)),
+        REASONS_STEP: ButtonState(
+            _not_to_state_reasons(state, public), visible=has_reasons(public)
+        ),
+        EXPLAIN_STEP: ButtonState(_not_to_explain(state, public)),
     }
     if state.asked:
         found = {

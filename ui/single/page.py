@@ -7,6 +7,7 @@ and sent again without going back.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import gradio as gr
@@ -16,7 +17,7 @@ from engines.interface import PublicModel
 from features.schema import Party
 from ui import panels, texts
 from ui.benchmark import comparison
-from ui.blocks import cancel_button, fill_by, html, plot, section, step_button
+from ui.blocks import cancel_button, fill_by, folded, html, plot, section, step_button
 from ui.buttons import WORKS, ends_work, notes, start_as
 from ui.examples import load_examples
 from ui.forms import build_field, default_record, shown_record
@@ -25,6 +26,10 @@ from ui.single import buttons as single_buttons
 from ui.single.actions import Actions, Handler, View, discard, shown_at_once
 from ui.state import PageState
 from ui.timeline import timeline
+
+LOOK_SECONDS = 3.0
+"""Interval at which a server that could not be reached is tried again, for the refusals shown."""
+_button = partial(step_button, classes=WORKS)
 
 
 def build_page(public: PublicModel, deployment: Path) -> gr.Blocks:
@@ -49,9 +54,9 @@ class _Page:
         self.party_panels: list[gr.HTML] = []
         start = PageState()
         self.state = gr.State(start, delete_callback=discard)
+        self.timer = gr.Timer(LOOK_SECONDS, active=False)
         self.notes = notes(single_buttons.button_states(start, public))
         html(texts.introduction(public))
-        html(texts.who_holds_what(public))
         self._toolbar()
         self.strip = html(panels.strip(start, public), "ts-sticky")
         self._steps(start)
@@ -94,7 +99,7 @@ class _Page:
                 )
             )
             with gr.Row(elem_classes="ts-doing"):
-                self.keys_button = step_button("Make the keys", single_buttons.KEYS)
+                self.keys_button = _button("Make the keys", single_buttons.KEYS)
                 self.keys = html(panels.keys_panel(start, public), "ts-panel")
         with section():
             html(
@@ -108,9 +113,7 @@ class _Page:
             with gr.Row(elem_classes="ts-parties"):
                 for party in self.parties:
                     self._party(start, party)
-            self.send_all_button = step_button(
-                "All parties encrypt and send", single_buttons.SEND_ALL
-            )
+            self.send_all_button = _button("All parties encrypt and send", single_buttons.SEND_ALL)
         with section():
             html(
                 panels.heading(
@@ -121,11 +124,11 @@ class _Page:
                 )
             )
             with gr.Row(elem_classes="ts-doing"):
-                self.run_button = step_button("Run the model", single_buttons.RUN)
+                self.run_button = _button("Run the model", single_buttons.RUN)
                 self.cancel_run_button = cancel_button("cancel-run")
                 self.run = html(panels.run_panel(start, public), "ts-panel")
             with gr.Row(elem_classes="ts-doing"):
-                self.open_button = step_button("Open the decision", single_buttons.OPEN)
+                self.open_button = _button("Open the decision", single_buttons.OPEN)
                 self.decision = html(panels.decision_panel(start, public), "ts-panel")
         with section():
             phrase = public.schema_.explanation.phrase.removeprefix("of ")
@@ -138,7 +141,7 @@ class _Page:
                 )
             )
             with gr.Row(elem_classes="ts-doing"):
-                self.explain_button = step_button("Explain the decision", single_buttons.EXPLAIN)
+                self.explain_button = _button("Explain the decision", single_buttons.EXPLAIN_STEP)
                 self.cancel_explain_button = cancel_button("cancel-explain")
                 self.explanation = html(panels.explanation_panel(start, public), "ts-panel")
             self.plot = plot(visible=False)
@@ -146,7 +149,7 @@ class _Page:
         with section(has_reasons(public)):
             html(panels.heading(5, "State the reasons", AGAINST))
             with gr.Row(elem_classes="ts-doing"):
-                self.reasons_button = step_button("State the reasons", single_buttons.REASONS)
+                self.reasons_button = _button("State the reasons", single_buttons.REASONS_STEP)
                 self.cancel_reasons_button = cancel_button("cancel-reasons")
                 self.reasons = html(panels.reasons_panel(start, public), "ts-panel")
 
@@ -172,13 +175,11 @@ class _Page:
         with section():
             html(panels.heading(None, "Message log"))
             self.log = html(timeline(start.messages, self.public))
-        with section():
-            html(
-                '<div class="ts-step"><div><h2>What is protected, and what is not</h2></div></div>'
-            )
+        with folded("Who holds what"):
+            html(texts.who_holds_what(self.public))
+        with folded("What is protected, and what is not"):
             html(texts.protection(self.public))
-        with section():
-            html(panels.heading(None, "How does this compare?"))
+        with folded("How does this compare?"):
             html(comparison(deployment))
 
     @property
@@ -198,6 +199,7 @@ class _Page:
             self.cancel_run_button,
             self.cancel_explain_button,
             self.cancel_reasons_button,
+            self.timer,
             self.notes,
             *(self._by_id()[name] for name in self.actions.buttons),
         ]
@@ -257,6 +259,15 @@ class _Page:
             trigger_mode="always_last",
             concurrency_limit=8,
             api_name="note_changes",
+        )
+        self.timer.tick(
+            shown_at_once(do.look_again),
+            [self.state],
+            self.outputs,
+            show_progress="hidden",
+            trigger_mode="once",
+            concurrency_limit=4,
+            api_name="look_again",
         )
         self._wire_forms()
 
