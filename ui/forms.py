@@ -102,7 +102,8 @@ def contradiction_panel(error: RecordContradictory | None) -> str:
     fields = ", ".join(f"#field-{name}" for name in error.columns)
     return (
         f'<p class="ts-stale ts-told" role="alert">{escape(error.message)}</p>'
-        f"<style>{fields} {{ outline: 2px solid var(--ts-warn); border-radius: 8px; }}</style>"
+        f"<style>{fields} {{ outline: 2px solid var(--ts-warn); outline-offset: 4px; "
+        "border-radius: 4px; }</style>"
     )
 
 

@@ -15,6 +15,7 @@ import gradio as gr
 from anyio import to_thread
 
 from engines.interface import DECIDE, EXPLAIN, REASONS
+from features.encoding import Layout
 from parties.agent import Agent, ApplicationAgent
 from ui.agent import panels as agent_panels
 from ui.agent.reasons import reasons_button, reasons_panel
@@ -68,7 +69,8 @@ class AgentActions:
 
     def __init__(self, agent: Agent) -> None:
         self.agent, self.party = agent, agent.party
-        self.public, self._layout = agent.connection.public, agent.connection.layout
+        self.public = agent.connection.public
+        self._layout = Layout(self.public.schema_)
 
     def view(self, shown: PageApplication) -> View:
         """Return every component, rendered from the current application."""
