@@ -126,6 +126,7 @@ def test_a_referral_opens_a_review_and_a_person_decides(
     until(lambda: applicant.member.reasons is not None, 120)
     shown, pdf, _ = show_notice(applicant, "us", "en", reviews[A])
     assert "<iframe" in shown and pdf.value is not None
+    assert "who made the decision" in shown and "The debts are too high." in shown
     assert reviews[A].of(client_id).words == "The debts are too high."
 
 
