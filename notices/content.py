@@ -47,7 +47,8 @@ class NoticeContent:
 
     `reasons` is None before the reasons were opened, and empty if no column lies below the average
     of approved applicants. Each entry of `changes` is one change, or two that count together;
-    `tried` are the labels of the columns that were varied.
+    `tried` are the labels of the columns that were varied. `referred` is True if the model referred
+    the application to a person, who denied it with `person_words`, if any can be read.
     """
 
     reference: str
@@ -63,6 +64,8 @@ class NoticeContent:
     tried: tuple[str, ...] = ()
     authority: str = ""
     ends: date | None = None
+    referred: bool = False
+    person_words: str = ""
 
     @property
     def review_until(self) -> date:
@@ -88,11 +91,13 @@ def notice_content(
     changes: Sequence[tuple[Change, ...]] = (),
     tried: Sequence[str] = (),
     ends: date | None = None,
+    person_words: str | None = None,
 ) -> NoticeContent:
     """Return the content of a notice of `day` about the application `reference`, which `ends` then.
 
     `reasons` are the principal reasons, the weightiest first, or None if they were not opened.
-    `tried` are names of columns.
+    `tried` are names of columns. `person_words` are those of the person to whom the application was
+    referred, empty if they cannot be read, and None for a decision of the model alone.
     """
     applicant, lender = schema.parties[0], schema.lender
     agencies = (p for p in schema.parties if p.name not in (applicant.name, lender.name))
@@ -110,6 +115,8 @@ def notice_content(
         tried=tuple(schema.column(name).label for name in tried),
         authority=schema.decision.authority,
         ends=ends,
+        referred=person_words is not None,
+        person_words=person_words or "",
     )
 
 

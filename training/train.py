@@ -39,7 +39,7 @@ from training.calibration import Kind
 from training.data import Part, Splits, training_frame
 from training.data_warnings import data_warnings, rule_warnings
 from training.decision_rule import Rule, RuleKind
-from training.frontier import decision_program, save, table
+from training.frontier import CONCRETE_ENGINES, decision_program, save, table
 from training.models import SHAPES, Labels, Rows
 from training.monotone_check import monotone_facts, require_consistent, require_monotone
 from training.report.validation import LabelledRows, metrics_of_validation
@@ -348,6 +348,12 @@ def _require_trainable(
             "matrix. Models are trained here on dense bits, so remove it from the schema."
         )
     require_consistent(schema)
+    zone = schema.decision.refer_below is not None or choices.rule.deny_from is not None
+    if zone and CONCRETE_ENGINES.intersection(choices.engines):
+        raise TrainingDataInvalid(
+            "The engines concrete and concrete_ml cannot refer applications to a person: train "
+            "with --engines levelled, or without --refer-between and decision.refer_below."
+        )
     if choices.extra and len(data or ()) != 1:
         raise TrainingDataInvalid(
             "--weights and --split-by name columns of one CSV file; give it with --data."

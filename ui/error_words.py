@@ -114,7 +114,8 @@ def words_html(words: ErrorWords, kind: str = "ts-stale ts-told", role: str = "a
     )
     marked = ", ".join(f"#field-{name}" for name in words.columns)
     style = (
-        f"<style>{marked} {{ outline: 2px solid var(--ts-warn); border-radius: 8px; }}</style>"
+        f"<style>{marked} {{ outline: 2px solid var(--ts-warn); outline-offset: 4px; "
+        "border-radius: 4px; }}</style>"
         if marked
         else ""
     )

@@ -78,7 +78,8 @@ def _made(layout: Layout) -> list[Example]:
         label = f"{varied.label} {number_text(value)} {varied.unit}".strip()
         record = typical | schema.explanation.assume | {varied.name: value}
         examples.append(Example(label=label, record=record))
-    return examples
+    # The first values may break a rule of the schema.
+    return [example for example in examples if _fits(example, layout)]
 
 
 def _first_value(code: ColumnCode) -> Any:

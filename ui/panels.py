@@ -135,16 +135,21 @@ def run_panel(state: PageState, public: PublicModel) -> str:
     return facts_html(facts)
 
 
-def referral_words(due: datetime | None) -> str:
-    """Return what follows for an application that is referred to a person."""
-    until = "" if due is None else f" by {due:%Y-%m-%d}"
-    return f"A person at the lender will look at this; you will hear{until}."
+def referral_words(due: datetime | None, applicant: bool = True) -> str:
+    """Return what follows for a referred application, to the applicant or to another party."""
+    until = "" if due is None else f" by {due.day}\u00a0{due:%B}\u00a0{due.year}"
+    if applicant:
+        return f"A person at the lender will look at this; you will hear{until}."
+    return f"A person at the lender decides{until}; see the reviews by a person."
 
 
-def decision_panel(state: PageState, public: PublicModel, due: datetime | None = None) -> str:
+def decision_panel(
+    state: PageState, public: PublicModel, due: datetime | None = None, applicant: bool = True
+) -> str:
     """Return the decision in large type, with the score if the program opens one.
 
-    `due` is the day by which a person decides a referred application, if it is known.
+    `due` is the day by which a person decides a referred application, if it is known; `applicant`
+    is False for the pages of other parties.
     """
     decision = state.decision
     if decision is None:
@@ -160,7 +165,7 @@ def decision_panel(state: PageState, public: PublicModel, due: datetime | None =
         if decision.score is not None
         else "<p>The program opens only the decision, without a score.</p>"
     )
-    referral = f"<p>{escape(referral_words(due))}</p>" if decision.referred else ""
+    referral = f"<p>{escape(referral_words(due, applicant))}</p>" if decision.referred else ""
     facts = [
         ("Result", show_bytes(decision.size)),
         ("Fetched and opened in", show_seconds(decision.seconds)),

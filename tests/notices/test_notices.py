@@ -51,6 +51,25 @@ def test_a_notice_names_reasons_sources_and_rights(kind, language):
 
 
 @pytest.mark.parametrize(("kind", "language"), EVERY)
+def test_a_notice_after_a_referral_says_that_a_person_decided(kind, language):
+    alone = words(notice_html(content(language=language), kind, language))
+    said = content(language=language, person_words="Debts & <b>rent</b>.")
+    page = notice_html(said, kind, language)
+    text = words(page)
+    person = "who made the decision" if language == "en" else "der entschieden hat"
+    assert person in text and person not in alone
+    assert "Debts &amp; &lt;b&gt;rent&lt;/b&gt;." in page
+    if kind == "eu":
+        nobody = "no person took part" if language == "en" else "ohne dass ein Mensch mitwirkte"
+        assert nobody in alone and nobody not in text
+    # The review is over, so that no day is named until which to ask for one.
+    day = "December 29" if language == "en" else "29. Dezember"
+    assert day in alone and day not in text
+    unreadable = words(notice_html(content(language=language, person_words=""), kind, language))
+    assert person in unreadable and "“" not in unreadable and "„" not in unreadable
+
+
+@pytest.mark.parametrize(("kind", "language"), EVERY)
 def test_without_opened_reasons_a_notice_says_how_to_get_them(kind, language):
     opened = words(notice_html(content(count=0, changes=CHANGES), kind, language))
     unknown = words(notice_html(content(count=None, changes=CHANGES), kind, language))

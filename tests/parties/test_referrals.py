@@ -95,7 +95,10 @@ def test_a_referral_opens_a_review_and_a_person_decides(
     assert (found.stage, found.referred, found.statement) == ("asked", True, None)
     panel = decision_panel(applicant, agents[A].connection.public)
     assert "Referred to a person" in panel
-    assert f"you will hear by {found.due:%Y-%m-%d}" in panel
+    day = f"{found.due.day}\u00a0{found.due:%B}\u00a0{found.due.year}"
+    assert f"A person at the lender will look at this; you will hear by {day}." in panel
+    panel = decision_panel(played[B], agents[B].connection.public)
+    assert f"A person at the lender decides by {day}; see the reviews by a person." in panel
     until(lambda: applicant.member.state.review == "asked", 30)
     assert played[B].member.client_id in {review.client_id for review in reviews[B].all()}
 
@@ -123,6 +126,7 @@ def test_a_referral_opens_a_review_and_a_person_decides(
     until(lambda: applicant.member.reasons is not None, 120)
     shown, pdf, _ = show_notice(applicant, "us", "en", reviews[A])
     assert "<iframe" in shown and pdf.value is not None
+    assert "who made the decision" in shown and "The debts are too high." in shown
     assert reviews[A].of(client_id).words == "The debts are too high."
 
 

@@ -25,6 +25,7 @@ from tests.training.test_training_options import TINY, metrics_of, train
 from training.calibration import from_document
 from training.encrypted_runs import EncryptedRuns
 from training.library import LibraryModel
+from training.measure import readers
 from training.models import fit, model_json
 from utils.errors import OpeningFailed, UnsafeParameters
 
@@ -139,6 +140,17 @@ def test_without_a_zone_programs_and_fingerprints_are_those_of_before():
 def test_two_probabilities_must_rise(tmp_path, monkeypatch, capsys, between):
     train(tmp_path, monkeypatch, risk_frame(300, 3), "--refer-between", *between, code=1)
     assert "two rising probabilities" in capsys.readouterr().err
+
+
+def test_training_for_engines_with_one_key_refuses_a_zone(tmp_path, monkeypatch, capsys):
+    wanted = ("--refer-between", 0.2, 0.4, "--engines", "levelled", "concrete", "--no-timing")
+    train(tmp_path, monkeypatch, risk_frame(300, 3), *wanted, code=1)
+    assert "cannot refer applications to a person" in capsys.readouterr().err
+
+
+def test_what_readers_learn_is_not_measured_for_a_zone(deployed, capsys):
+    assert readers.main(["--deployment", str(deployed.folder)]) == 1
+    assert "refers applications to a person" in capsys.readouterr().err
 
 
 def test_engines_with_one_key_refuse_a_zone(model, capsys, monkeypatch):

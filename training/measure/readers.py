@@ -25,7 +25,7 @@ from training.measure.learned import Scores, Signs, entropies, learned
 from training.measure.outcomes import Outcomes
 from training.measure.text_tables import Table, markdown, plain, replaced
 from utils.command_line import CommandParser, run_command
-from utils.errors import TrisealError
+from utils.errors import ProgramInvalid, TrisealError
 from utils.one_line import in_one_line
 from utils.terminal import print_any_text
 
@@ -111,6 +111,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         deployment = Deployment.load(options.deployment or get_settings().deployment)
         programs = deployment.programs_of(NAME)
+        if deployment.schema.decision.refer_below is not None:
+            raise ProgramInvalid(
+                "These figures are for decisions that are approved or denied; this model also "
+                "refers applications to a person."
+            )
         outcomes = Outcomes.of(programs, deployment.layout)
         tables = (
             learned_table(outcomes, deployment.layout),

@@ -11,6 +11,7 @@ import numpy as np
 
 from engines.deployment import Deployment
 from engines.levelled.build import SCORE, SIGN
+from features.contradictions import broken_rules
 from features.encoding import Bits, Layout
 from model.polynomial import sample_states
 from model.program import Program
@@ -50,14 +51,14 @@ class Work:
 
     @classmethod
     def drawn(cls, deployment: Path, engine: str, count: int, share: float, seed: int) -> Work:
-        """Draw `count` random valid records, of which about `share` are explained.
+        """Draw `count` random records that parties accept, of which about `share` are explained.
 
         Raises DeploymentError.
         """
         loaded = Deployment.load(deployment)
         signs = loaded.engine_facts(engine).get("opens", SCORE) == SIGN
         layout = loaded.layout
-        rows = layout.bits_of_states(sample_states(layout, max(count, 1), seed))[:count]
+        rows = _accepted(layout, count, seed)
         explained = np.random.default_rng(seed).random(count) < share
         applications = (
             Application(i, row, record_of(layout, row), bool(explained[i]))
@@ -73,3 +74,15 @@ class Work:
         expected = tuple(float(value) for value in (signs if self.signs else scores))
         if opened != expected:
             raise WrongAnswer(f"Opened {opened}, but expected {expected} ({program}).")
+
+
+def _accepted(layout: Layout, count: int, seed: int) -> list[Bits]:
+    """Draw so many rows of bits whose records break no rule of the schema."""
+    found: list[Bits] = []
+    while len(found) < count:
+        for row in layout.bits_of_states(sample_states(layout, count, seed)):
+            records = record_of(layout, row)
+            if not any(broken_rules(layout.schema, p, own) for p, own in records.items()):
+                found.append(row)
+        seed += 1
+    return found[:count]

@@ -19,7 +19,7 @@ from notices.content import NoticeContent, notice_content
 from notices.html import KINDS, LANGUAGES, notice_html
 from notices.pdf import notice_pdf
 from parties.agent import ApplicationAgent
-from parties.reviews import Reviews
+from parties.reviews import Review, Reviews
 from settings import get_settings
 from ui.blocks import html as html_block
 from ui.error_words import (
@@ -92,14 +92,8 @@ class NoticeSection:
         )
 
 
-def undecided(client_id: str, reviews: Reviews) -> str:
-    """Return the reason why a referred application needs no notice, or "" once it is denied."""
-    try:
-        review = reviews.of(client_id)
-    except TrisealError as error:
-        return error.message
-    if review.stage == "denied":
-        return ""
+def no_notice(review: Review) -> str:
+    """Return the reason why a referred application that is not denied needs no notice."""
     if review.stage == "approved":
         return "A person of the lender approved the application; no notice is due."
     return "A person of the lender decides; a notice is due only if the application is denied."
@@ -116,10 +110,14 @@ def show_notice(
     schema = member.public.schema_
     if decision.approved:
         return _nothing(f"The application was {schema.decision.approved}; no notice is due.")
-    if decision.referred and (found := undecided(member.client_id, reviews)):
-        return _nothing(found)
+    person_words = None
     try:
-        content = content_of(application, language)
+        if decision.referred:
+            review = reviews.of(member.client_id)
+            if review.stage != "denied":
+                return _nothing(no_notice(review))
+            person_words = review.words or ""
+        content = content_of(application, language, person_words)
         text = notice_html(content, kind, language, get_settings().notice_templates)
         pdf = notice_pdf(text, content.day)
     except TrisealError as error:
@@ -155,8 +153,13 @@ def show_notice(
     ]
 
 
-def content_of(application: ApplicationAgent, language: str) -> NoticeContent:
-    """Return the content of a notice of today, from the results that this party has opened."""
+def content_of(
+    application: ApplicationAgent, language: str, person_words: str | None
+) -> NoticeContent:
+    """Return the content of a notice of today, from the results that this party has opened.
+
+    `person_words` are those of the person who denied a referred application, else None.
+    """
     member = application.member
     schema = member.public.schema_
     reasons, explained = member.reasons, member.explanation
@@ -170,6 +173,7 @@ def content_of(application: ApplicationAgent, language: str) -> NoticeContent:
         changes,
         tried,
         None if member.state is None else datetime.fromisoformat(member.state.expires_at).date(),
+        person_words,
     )
 
 

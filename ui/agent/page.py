@@ -146,7 +146,9 @@ class _AgentPage:
             self.file = gr.DownloadButton(visible="hidden", elem_id="decision-file-link")
         with section():
             phrase = self.public.schema_.explanation.phrase.removeprefix("of ")
-            opened = "Approved or denied" if self.public.opens_sign(EXPLAIN) else "The score"
+            words = self.public.schema_.decision
+            signs = f"{words.approved} or {words.not_approved}".capitalize()
+            opened = signs if self.public.opens_sign(EXPLAIN) else "The score"
             _html(heading(4, "The explanation", f"{opened} for every range of {phrase}."))
             self.explain_button = _button("Agree to open the explanation", AGREE[EXPLAIN])
             self.explanation = _html(agent_panels.explanation_panel(None, self.public), "ts-panel")

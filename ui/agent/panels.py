@@ -212,8 +212,12 @@ def decision_panel(application: ApplicationAgent | None, public: PublicModel) ->
     if application.member.decision is not None:
         found = application.member.decision
         found = replace(found, preview=found.preview[:LOOK_DIGITS])
+        state = PageState(decision=found)
+        if not found.referred:
+            return panels.decision_panel(state, public)
         due = None if application.referral is None else application.referral.due
-        return panels.decision_panel(PageState(decision=found), public, due)
+        applicant = application.member.party == public.schema_.party_names[0]
+        return panels.decision_panel(state, public, due, applicant)
     return agreement(application, DECIDE, public)
 
 
