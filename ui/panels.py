@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+from contract.http import ProgramState
 from engines.interface import DECIDE, EXPLAIN, REASONS, PublicModel
 from features.schema import Party
 from model.explanation import Explanation
 from parties.results import Decision, KeysMade
 from ui.reasons import APPROVED, NOT_STATED, has_reasons, reasons_html
 from ui.state import PageState
-from ui.units import escape, facts_html, join_words, show_bytes, show_hex, show_number, show_seconds
+from ui.units import (
+    escape,
+    facts_html,
+    join_words,
+    show_bytes,
+    show_hex,
+    show_number,
+    show_remaining,
+    show_seconds,
+)
+
+SHOWN_LOADING_SECONDS = 0.05
+"""Shortest time for loading the key that is worth a figure of its own."""
 
 
 def strip(state: PageState, public: PublicModel) -> str:
@@ -118,8 +131,15 @@ def run_panel(state: PageState) -> str:
         return _asked_for(state)
     if state.run is None:
         return _empty("Not run yet.")
+    # An engine whose parties share one key sends it a large evaluation key.
+    loading = [
+        ("Key loaded in", show_seconds(seconds))
+        for seconds in (state.run.loading_seconds,)
+        if seconds >= SHOWN_LOADING_SECONDS
+    ]
     facts = [
         ("Evaluated in", show_seconds(state.run.seconds)),
+        *loading,
         ("Round trip", show_seconds(state.run.waited)),
     ]
     return facts_html(facts)
@@ -185,11 +205,17 @@ def reasons_panel(state: PageState) -> str:
     return _empty(APPROVED if approved else NOT_STATED)
 
 
-def run_words(status: str, progress: float) -> str:
+def run_words(found: ProgramState) -> str:
     """Return the progress of a queued or running run in words."""
-    if status == "queued":
+    if found.status == "queued":
         return "Queued: it starts as soon as a worker is free."
-    return f"Running on the server: {progress:.0%} done."
+    if found.phase == "loading_key":
+        return "Loading the key: the server prepares it once, before its first use."
+    if found.runs == 1:
+        return f"Running on the server: {found.progress:.0%} done."
+    left = found.remaining_seconds
+    ends = "." if left is None else f"; about {show_remaining(left)} left."
+    return f"Run {found.run_number} of {found.runs}, one for each value that is tried{ends}"
 
 
 def _asked_for(state: PageState) -> str:
@@ -200,8 +226,14 @@ def _asked_for(state: PageState) -> str:
         return _empty("Contacting the server.")
     if news.status == "waiting":
         return _said(news.text, "ts-stale")
-    bar = f'<progress class="ts-bar-run" max="1" value="{news.share:.2f}"></progress>'
-    return _said(run_words(news.status, news.share)) + (bar if news.status == "running" else "")
+    if news.found is None or news.status == "queued":
+        return _said(run_words(news.found or ProgramState(status="queued")))
+    # Without a value, the bar shows that its share is unknown.
+    value = "" if news.found.phase == "loading_key" else f' value="{news.share:.2f}"'
+    bar = (
+        f'<progress class="ts-bar-run" max="1"{value} aria-label="Progress of the run"></progress>'
+    )
+    return _said(run_words(news.found)) + bar
 
 
 def _said(text: str, kind: str = "ts-run") -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from engines.envelope import digest_of
 from engines.interface import DECIDE, ENCRYPTED_INPUTS, EVALUATION_KEY, EXPLAIN
 from features.encoding import Layout
 from features.schema import Schema
@@ -148,10 +149,11 @@ def test_stored_secret_works_in_another_process(runs, rows, tmp_path):
     assert runs.opened(DECIDE, sent) == reference_scores(runs.programs[DECIDE], mixed)
 
 
-def test_warm_needs_only_the_evaluation_key(runs, rows):
-    key = {(runs.holder, EVALUATION_KEY): runs.keys.evaluation}
-    runs.server.warm(key)
+def test_loaded_key_is_kept_for_the_evaluation(runs, rows, monkeypatch):
+    runs.server.forget([digest_of(runs.keys.evaluation)])
+    runs.server.load_key({(runs.holder, EVALUATION_KEY): runs.keys.evaluation})
     sent = runs.messages(rows[0])
+    monkeypatch.setattr(runs.server._keys, "read", None)  # so that reading it again would fail
     told = []
     result = runs.server.evaluate(DECIDE, sent, told.append)
     opened = runs.party.open(DECIDE, result, runs.keys.secret)

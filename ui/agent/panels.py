@@ -246,7 +246,7 @@ def _progress(application: ApplicationAgent, program: str) -> str:
         return ""
     if found.stopped:
         return f"The run {'was cancelled' if found.status == 'cancelled' else 'failed'}."
-    return panels.run_words(found.status, found.progress)
+    return panels.run_words(found)
 
 
 def _not_read(application: ApplicationAgent, program: str, public: PublicModel) -> str:

@@ -6,8 +6,13 @@ import asyncio
 import socket
 import time
 
-from engines.interface import Progress
-from service.execution.interface import Evaluation, Executor, Introduction
+from service.execution.interface import (
+    Evaluated,
+    Evaluation,
+    Executor,
+    Introduction,
+    Reporter,
+)
 from service.execution.pipe import MessagePipe
 from service.execution.ray.executor_process import _Calls
 from trials.stand_in import public_model
@@ -31,12 +36,13 @@ class Recording(Executor):
         self.asked.append("start")
         return Introduction(public_model(), b"")
 
-    async def evaluate(self, evaluation: Evaluation, progress: Progress) -> tuple[bytes, float]:
+    async def evaluate(self, evaluation: Evaluation, report: Reporter) -> Evaluated:
         self.asked.append("evaluate")
-        return b"", 0.0
+        return Evaluated(b"", 0.0, 0.0)
 
-    async def warm(self, evaluation: Evaluation) -> None:
-        self.asked.append("warm")
+    async def load_key(self, evaluation: Evaluation) -> float | None:
+        self.asked.append("load_key")
+        return 0.0
 
     def cancel(self, job: str) -> None:
         self.asked.append("cancel")
