@@ -181,13 +181,13 @@ def two_party_ensemble(layout):
     )
 
 
-def test_two_parties_with_missing_values_are_exact(tmp_path):
+def test_two_parties_with_missing_values_are_exact(compiled):
     """On inputs with every pair of values of two columns."""
     layout = Layout(Schema.parse(TWO_PARTIES))
     programs = programs_of(two_party_ensemble(layout), layout)
     assert programs[DECIDE].plan.lookups
     assert not programs[EXPLAIN].plan.lookups  # all products are with the explained column
-    runs = Runs.built(tmp_path, layout, programs)
+    runs = Runs.built(compiled, "two_parties", layout, programs)
     states = np.stack(np.meshgrid(*([*range(c.n_states)] for c in layout.codes)), -1)
     states = states.reshape(-1, len(layout.codes))
     assert len(states) == 36
@@ -206,14 +206,14 @@ def linear_ensemble(layout):
     return Ensemble(tuple(trees), 0.0)
 
 
-def test_programs_without_lookups_are_exact(tmp_path, layout, rows):
+def test_programs_without_lookups_are_exact(compiled, layout, rows):
     """A linear decision, and the explanation of a constant one."""
     linear, constant = (
         programs_of(ensemble, layout, score_bits=8)
         for ensemble in (linear_ensemble(layout), Ensemble((), -1.0))
     )
     programs = {DECIDE: linear[DECIDE], EXPLAIN: constant[EXPLAIN]}
-    runs = Runs.built(tmp_path, layout, programs)
+    runs = Runs.built(compiled, "no_lookups", layout, programs)
     assert runs.facts["lookups"] == {DECIDE: 0, EXPLAIN: 0}
     # Without one Concrete would choose parameters that are too small for the weights.
     assert len(runs.facts["parameters"]["bootstrap"]) == 1

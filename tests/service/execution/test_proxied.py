@@ -69,7 +69,7 @@ def test_concurrent_calls_share_one_executor() -> None:
         await asyncio.gather(
             calls.handle("start", 1, None),
             calls.handle("forget", 2, "0" * 32),
-            calls.handle("warm", 3, None),
+            calls.handle("load_key", 3, None),
         )
         received = [await server.receive() for _ in range(6)]
         pipe.close()
@@ -78,6 +78,6 @@ def test_concurrent_calls_share_one_executor() -> None:
 
     received = asyncio.run(play())
     (executor,) = made
-    assert sorted(executor.asked) == ["forget", "start", "warm"]
+    assert sorted(executor.asked) == ["forget", "load_key", "start"]
     assert {message[1] for message in received if message[0] == "answer"} == {1, 2, 3}
     assert ("state", 1, True) in received

@@ -174,7 +174,7 @@ def test_job_can_be_cancelled_while_queued_and_while_running(played: Played) -> 
     assert not played.claims.finish(claim, Evaluated(b"result", 0.5, 0.25))
     assert played.applications.state(opened.client_id).state == "ready"
     played.ask(opened.client_id)
-    assert played.claims.finish(played.claims.claim(), 0.5, b"result")
+    assert played.claims.finish(played.claims.claim(), Evaluated(b"result", 0.5, 0.25))
     assert played.jobs.cancel(opened.client_id, token, "decide").status == "done", "too late"
 
 
@@ -215,7 +215,7 @@ def test_explanation_and_reasons_come_after_the_decision(
     played.ask(opened.client_id)
     with pytest.raises(AlreadyRunning):
         played.ask(opened.client_id, program)
-    played.claims.finish(played.claims.claim(), 0.5, b"result")
+    played.claims.finish(played.claims.claim(), Evaluated(b"result", 0.5, 0.25))
     assert played.ask(opened.client_id, program).status == "queued"
     with pytest.raises(AlreadyRunning):
         played.ask(opened.client_id, other)
