@@ -29,6 +29,7 @@ from engines.interface import DECIDE, SIGN_OF
 from utils.witness_list import MOST_WITNESSES
 
 RunStatus = Literal["idle", "queued", "running", "done", "failed", "cancelled"]
+RunPhase = Literal["loading_key", "evaluating"]
 Stage = Literal["open", "ready", "running", "decided", "explained"]
 Refusal = Literal["other_model", "messages_refused", "result_differs"]
 """Why a witness does not sign: it holds another model than the server; it cannot evaluate the
@@ -338,6 +339,8 @@ class WitnessStatement(Body):
 class ProgramState(Body):
     """The state of a program; `seconds` is the duration of the evaluation alone.
 
+    An explanation may run the model several times, once for each bin. `phase`, `runs` and
+    `remaining_seconds` are given by the server that evaluates the program, while it does.
     `error_code` is a code of utils/errors.py. A failed or cancelled program may be run again.
     """
 
@@ -345,11 +348,20 @@ class ProgramState(Body):
     job: str | None = Field(default=None, description="The id of the latest run.")
     attempts: int = 0
     progress: float = Field(default=0.0, ge=0, le=1)
+    phase: RunPhase | None = None
+    runs: int = Field(default=1, ge=1, description="How often the program runs the model.")
+    remaining_seconds: int | None = Field(
+        default=None, description="An estimate of the time until the evaluation ends."
+    )
     queued_at: Moment | None = None
     deadline: Moment | None = Field(
         default=None, description="Time at which a queued run is abandoned."
     )
     seconds: float | None = None
+    loading_seconds: float | None = Field(
+        default=None,
+        description="Time that loading the evaluation key took before the evaluation.",
+    )
     result_bytes: int | None = None
     error_code: str | None = None
     error: str | None = None
@@ -361,6 +373,11 @@ class ProgramState(Body):
     def under_way(self) -> bool:
         """Return True if the run is queued or running."""
         return self.status in ("queued", "running")
+
+    @property
+    def run_number(self) -> int:
+        """Return which of its `runs` of the model a running program is in, from 1."""
+        return min(self.runs, 1 + int(self.progress * self.runs + 1e-6))
 
     @property
     def ended(self) -> bool:

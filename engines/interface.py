@@ -381,9 +381,21 @@ class ServerEngine(ABC):
         """
         raise EngineUnavailable(f"Results of the engine {self.facts.name} cannot be witnessed.")
 
-    def warm(self, messages: Mapping[tuple[str, str], bytes]) -> None:
-        """Do the work that is possible before the first run, once the evaluation key is there."""
+    def load_key(self, messages: Mapping[tuple[str, str], bytes]) -> None:
+        """Load the evaluation key of these messages into memory, unless it is there.
+
+        Called before an evaluation, and in advance once the key has arrived, then without the other
+        messages. Raises MalformedMessage, ForeignMessage.
+        """
         return
+
+    def runs(self, program: str, messages: Mapping[tuple[str, str], bytes]) -> int:
+        """Return how often the program evaluates the model: an explanation may do it for each bin.
+
+        The finished share of `evaluate`'s progress is then a multiple of 1 / runs, and an error
+        that `progress` raises ends the evaluation between two runs.
+        """
+        return 1
 
     def forget(self, digests: Collection[bytes]) -> None:
         """Drop all cached data of the messages with these digests (`engines.envelope.digest_of`).

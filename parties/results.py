@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Self
 
+from contract.http import ProgramState
 from engines.envelope import unseal
 from engines.interface import REASONS, PublicModel
 from features.schema import Reason, Schema
@@ -92,13 +93,30 @@ class SliceSent:
 
 @dataclass(frozen=True)
 class ProgramRun:
-    """One evaluation: `seconds` on the server, `waited` seconds for the party."""
+    """One evaluation: `seconds` on the server, `waited` seconds for the party.
+
+    `loading_seconds` is the time that the server took to load the key before it.
+    """
 
     client_id: str
     program: str
     seconds: float
     waited: float
     messages: tuple[Message, ...]
+    loading_seconds: float = 0.0
+
+    @classmethod
+    def of(
+        cls,
+        client_id: str,
+        program: str,
+        found: ProgramState,
+        waited: float,
+        messages: tuple[Message, ...],
+    ) -> Self:
+        """Return the run whose state on the server is `found`."""
+        seconds, loading = found.seconds or 0.0, found.loading_seconds or 0.0
+        return cls(client_id, program, seconds, waited, messages, loading)
 
 
 @dataclass(frozen=True)

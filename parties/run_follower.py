@@ -25,16 +25,21 @@ T = TypeVar("T")
 class RunNews:
     """The progress of a run, for its caller.
 
-    `queued` and `running` are the run's state on the server, and `share` is the finished share from
-    0 to 1. `waiting` means that the server is `busy` or cannot be reached; `text` then has the
-    reason and the time until the next attempt.
+    `queued` and `running` are the run's state on the server, which `found` has in full. `waiting`
+    means that the server is `busy` or cannot be reached; `text` then has the reason and the time
+    until the next attempt.
     """
 
     program: str
     status: Literal["waiting", "queued", "running"]
-    share: float = 0.0
+    found: ProgramState | None = None
     text: str = ""
     busy: bool = False
+
+    @property
+    def share(self) -> float:
+        """The finished share, from 0 to 1."""
+        return 0.0 if self.found is None else self.found.progress
 
 
 Tell = Callable[[RunNews], None]
@@ -68,9 +73,9 @@ class RunFollower:
                 "(TRISEAL_REQUEST_TIMEOUT). It goes on there: request it again to keep waiting."
             )
         if found.status == "running":
-            self._tell(RunNews(self.program, "running", found.progress))
+            self._tell(RunNews(self.program, "running", found))
         elif found.status == "queued":
-            self._tell(RunNews(self.program, "queued"))
+            self._tell(RunNews(self.program, "queued", found))
 
     def _told(self, error: TrisealError, seconds: float) -> None:
         text, busy = waiting_words(error, seconds), isinstance(error, ServerBusy)
@@ -91,8 +96,8 @@ def run_watched(
     progress: Progress | None = None,
     news: Tell | None = None,
     queue: Callable[[], ProgramState] | None = None,
-) -> float:
-    """Run `program` and return its seconds on the server; `queue` requests it.
+) -> ProgramState:
+    """Run `program` and return its state when it is done; `queue` requests it.
 
     `progress` gets the finished share, 0 to 1. The request is repeated after a lost connection and
     then finds the same run. Raises the error that the run failed with, RunCancelled, and the errors
@@ -104,13 +109,13 @@ def run_watched(
     while found.under_way:
         follower.report(found)
         found = follower.patiently(lambda: look_at_run(client, client_id, token, follower))
-    return seconds_of(program, found)
+    return require_result(program, found)
 
 
-def seconds_of(program: str, found: ProgramState) -> float:
-    """Return the seconds of a run that has ended; raises its error if it has no result."""
+def require_result(program: str, found: ProgramState) -> ProgramState:
+    """Return the state of a run that has ended; raises its error if it has no result."""
     if found.status == "done":
-        return found.seconds or 0.0
+        return found
     raise stopped_by(program, found)
 
 

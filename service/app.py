@@ -327,7 +327,9 @@ def _load_services(server_state: ServerState, introduction: Introduction) -> Loa
         jobs=jobs,
         claims=claims,
         scheduler=scheduler,
-        runs=Runs(jobs, scheduler, server_state.executor, server_state.events),
+        runs=Runs(
+            jobs, scheduler, server_state.executor, server_state.events, server_state.metrics
+        ),
         erasure=Erasure(
             storage, all_applications, scheduler, server_state.executor, server_state.events
         ),

@@ -47,7 +47,7 @@ class EncryptedRuns:
     """One server and one set of keys; rows are encrypted party by party and evaluated."""
 
     def __init__(self, engine: str, folder: Path, shared: bool = False) -> None:
-        """Load the engine, make keys and warm up; raises the engine's loading errors.
+        """Load the engine, make keys and load them; raises the engine's loading errors.
 
         With `shared`, the levelled engine runs the programs that all engines share and opens
         their scores, so that they can be compared.
@@ -69,8 +69,8 @@ class EncryptedRuns:
         key = PUBLIC_KEY if joint else EVALUATION_KEY
         self._keys = {(holder, key): self.keys.evaluation}
         start = time.perf_counter()
-        self.server.warm(self._keys)
-        self.warm_seconds = time.perf_counter() - start
+        self.server.load_key(self._keys)
+        self.key_loading_seconds = time.perf_counter() - start
         self.upload_bytes: dict[str, int] = {}
         self._inputs: dict[tuple[str, str], bytes] = {}
 

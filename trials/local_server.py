@@ -25,6 +25,7 @@ from service.applications.party_tokens import PartyTokens
 from service.applications.permits import Allowed
 from service.applications.relay import Given, Relay
 from service.applications.slots import Slots, Upload
+from service.execution.interface import Evaluated
 from service.jobs.queue import Claims, Jobs
 from service.storage.storage import Storage
 from settings import Settings
@@ -79,7 +80,7 @@ class LocalServer:
                 for key, name in evaluation.messages.items()
             }
             result = self.engine.evaluate(evaluation.program, messages)
-            self.claims.finish(claim, 0.25, result)
+            self.claims.finish(claim, Evaluated(result, 0.25, 0.0))
 
 
 class LocalClient:
@@ -204,7 +205,7 @@ class LocalClient:
         return self.program(client_id, token, program)
 
     def program(self, client_id: str, token: str, program: str = DECIDE) -> ProgramState:
-        found = self._server.jobs.view(client_id, token, program)
+        found = self._server.jobs.view(client_id, token, program, {})
         return ProgramState.model_validate_json(found.model_dump_json())
 
     def cancel(self, client_id: str, token: str, program: str = DECIDE) -> ProgramState:

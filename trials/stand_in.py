@@ -14,7 +14,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from engines.envelope import Header, digest_of, seal, unseal_as
+from engines.envelope import DIGEST_BYTES, Header, digest_of, seal, unseal_as
 from engines.interface import (
     DECIDE,
     ENCRYPTED_INPUTS,
@@ -37,6 +37,9 @@ MODEL = "stand-in-1"
 CLIENT_FILES = b"PK\x05\x06" + bytes(18)
 SMALL = 40_000
 LARGE = 30_000_000
+SLOW_KEY = b"slow key"
+"""The end of an evaluation key that takes SLOW_KEY_SECONDS to load."""
+SLOW_KEY_SECONDS = 0.3
 
 FACTS = EngineFacts(
     name="clear",
@@ -127,13 +130,16 @@ class StandIn(ServerEngine):
         messages: Mapping[tuple[str, str], bytes],
         progress: Progress | None = None,
     ) -> bytes:
-        party = self.public.schema_.party_names[0]
-        sealed = messages[party, ENCRYPTED_INPUTS]
-        order = bytes(unseal_as(header(party, ENCRYPTED_INPUTS), sealed)[:20]).split()
-        self.warm(messages)
+        order = self._order(messages)
+        self.load_key(messages)
         match order:
             case [b"sleep", seconds]:
                 self._sleep(float(seconds), progress)
+            case [b"runs", count, seconds]:
+                for run in range(int(count)):
+                    time.sleep(float(seconds))
+                    if progress is not None:
+                        progress((run + 1) / int(count))
             case [b"abort"]:
                 os.abort()
             case [b"refuse"]:
@@ -146,8 +152,21 @@ class StandIn(ServerEngine):
                 return seal(_result(program), json.dumps(self._told()).encode())
         return result_of(program, messages)
 
-    def warm(self, messages: Mapping[tuple[str, str], bytes]) -> None:
-        self._kept |= {digest_of(m) for (_, name), m in messages.items() if name == EVALUATION_KEY}
+    def load_key(self, messages: Mapping[tuple[str, str], bytes]) -> None:
+        for (_, name), message in messages.items():
+            if name == EVALUATION_KEY and digest_of(message) not in self._kept:
+                if message[:-DIGEST_BYTES].endswith(SLOW_KEY):
+                    time.sleep(SLOW_KEY_SECONDS)
+                self._kept.add(digest_of(message))
+
+    def runs(self, program: str, messages: Mapping[tuple[str, str], bytes]) -> int:
+        order = self._order(messages)
+        return int(order[1]) if order[:1] == [b"runs"] else 1
+
+    def _order(self, messages: Mapping[tuple[str, str], bytes]) -> list[bytes]:
+        party = self.public.schema_.party_names[0]
+        sealed = messages[party, ENCRYPTED_INPUTS]
+        return bytes(unseal_as(header(party, ENCRYPTED_INPUTS), sealed)[:20]).split()
 
     def forget(self, digests: Collection[bytes]) -> None:
         self._kept -= set(digests)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from contract.http import ProgramState
 from engines.interface import DECIDE, EXPLAIN, REASONS, PublicModel
 from features.schema import Party
 from model.explanation import Explanation
@@ -13,7 +14,19 @@ from ui.plots import explanation_table
 from ui.reasons import APPROVED, NOT_STATED, has_reasons, reasons_html
 from ui.state import PageState
 from ui.sureness import sureness
-from ui.units import escape, facts_html, join_words, show_bytes, show_hex, show_number, show_seconds
+from ui.units import (
+    escape,
+    facts_html,
+    join_words,
+    show_bytes,
+    show_hex,
+    show_number,
+    show_remaining,
+    show_seconds,
+)
+
+SHOWN_LOADING_SECONDS = 0.05
+"""Shortest time for loading the key that is worth a figure of its own."""
 
 
 def strip(state: PageState, public: PublicModel) -> str:
@@ -128,8 +141,15 @@ def run_panel(state: PageState, public: PublicModel) -> str:
         return _asked_for(state, public)
     if state.run is None:
         return _empty("Not run yet.")
+    # An engine whose parties share one key sends it a large evaluation key.
+    loading = [
+        ("Key loaded in", show_seconds(seconds))
+        for seconds in (state.run.loading_seconds,)
+        if seconds >= SHOWN_LOADING_SECONDS
+    ]
     facts = [
         ("Evaluated in", show_seconds(state.run.seconds)),
+        *loading,
         ("Round trip", show_seconds(state.run.waited)),
     ]
     return facts_html(facts)
@@ -212,17 +232,24 @@ def reasons_panel(state: PageState, public: PublicModel) -> str:
     return _empty(APPROVED if approved else NOT_STATED)
 
 
-def run_words(status: str, progress: float) -> str:
+def run_words(found: ProgramState) -> str:
     """Return the progress of a queued or running run in words."""
-    if status == "queued":
+    if found.status == "queued":
         return "Queued: it starts as soon as a worker is free."
-    return f"Running on the server: {progress:.0%} done."
+    if found.phase == "loading_key":
+        return "Loading the key: the server prepares it once, before its first use."
+    if found.runs == 1:
+        return f"Running on the server: {found.progress:.0%} done."
+    left = found.remaining_seconds
+    ends = "." if left is None else f"; about {show_remaining(left)} left."
+    return f"Run {found.run_number} of {found.runs}, one for each value that is tried{ends}"
 
 
-def run_bar(progress: float) -> str:
-    """Return the bar of a running run; `progress` is the finished share, 0 to 1."""
+def run_bar(found: ProgramState) -> str:
+    """Return the bar of a running run; without a value if its share is unknown."""
+    value = "" if found.phase == "loading_key" else f' value="{found.progress:.2f}"'
     return (
-        f'<progress class="ts-bar-run" max="1" value="{progress:.2f}" '
+        f'<progress class="ts-bar-run" max="1"{value} '
         'aria-label="Share of the run that is done"></progress>'
     )
 
@@ -235,8 +262,9 @@ def _asked_for(state: PageState, public: PublicModel) -> str:
         return _empty("Contacting the server.")
     if news.status == "waiting":
         return waiting_words_html(news.text, news.busy, public.schema_)
-    bar = run_bar(news.share) if news.status == "running" else ""
-    return _said(run_words(news.status, news.share)) + bar
+    if news.found is None or news.status == "queued":
+        return _said(run_words(news.found or ProgramState(status="queued")))
+    return _said(run_words(news.found)) + run_bar(news.found)
 
 
 def _said(text: str) -> str:

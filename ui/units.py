@@ -28,6 +28,11 @@ def show_bytes(size: int) -> str:
     return f"{size} B"
 
 
+def show_remaining(seconds: int) -> str:
+    """Format an estimated duration in whole seconds, for example `40 s` or `3 min`."""
+    return f"{max(1, seconds)} s" if seconds < 100 else f"{round(seconds / 60)} min"
+
+
 def show_seconds(seconds: float) -> str:
     """Format a duration, for example `0.4 ms`, `72 ms`, `1.2 s` or `3 min 5 s`."""
     if seconds < 0.00005:

@@ -15,7 +15,6 @@ from engines.concrete.structure import FILE as STRUCTURE_FILE
 from engines.concrete.structure import Structure, Structures
 from engines.deployment import write_public
 from engines.interface import DECIDE
-from engines.payload import join_parts
 from features.encoding import Layout
 from model.polynomial import sample_states
 from model.program import Program
@@ -26,7 +25,7 @@ def build(
 ) -> dict[str, Any]:
     """Write `folder`/concrete and return the engine's facts for the manifest.
 
-    Generates throw-away keys, for the structure of messages and for the warm-up inputs.
+    Generates throw-away keys, for the structure of messages.
     """
     programs = {name: programs[name] for name in PROGRAMS}
     module = compile_programs(list(programs.values()), layout, sign_only)
@@ -51,7 +50,7 @@ def build(
 
 
 def write_structure(specs: bytes, layout: Layout, own: Path) -> Structures:
-    """Write the structure of keys and inputs, found with two sets of keys, and warm-up inputs."""
+    """Write the structure of keys and inputs, found with two sets of keys."""
     keys, inputs = [], []
     for row in layout.bits_of_states(sample_states(layout, 2, seed=0)):
         client = fhe.Client(fhe.ClientSpecs.deserialize(specs))
@@ -63,8 +62,6 @@ def write_structure(specs: bytes, layout: Layout, own: Path) -> Structures:
     for position, party in enumerate(layout.schema.party_names):
         bits, states = (Structure.of(*(i[2 * position + part] for i in inputs)) for part in (0, 1))
         found[party] = (bits, states)
-        parts = inputs[0][2 * position : 2 * position + 2]
-        write_public(own / f"warm_up_{party}.bin", join_parts(parts))
     structures = Structures(evaluation_key=Structure.of(*keys), inputs=found)
     write_public(own / STRUCTURE_FILE, structures.model_dump_json().encode())
     return structures

@@ -8,6 +8,8 @@ from typing import Any
 
 from concrete import fhe
 
+from engines.concrete.decompression import decompressed
+from engines.concrete.memory import keep_freed_memory, release_freed_memory
 from engines.concrete.structure import Structure
 from engines.envelope import Header, digest_of, seal, unseal_as
 from engines.interface import KeyPair
@@ -75,11 +77,16 @@ class EvaluationKeys:
         """
         payload = self._conforming(message, intact)
         if self._structure is None:
-            _deserialised(payload)
+            _deserialised(bytes(payload))
 
     def read(self, message: bytes) -> Any:
-        """Read the keys in a sealed message; raises MalformedMessage, ForeignMessage."""
-        keys = _deserialised(self._conforming(message))
+        """Read the keys in a sealed message; raises MalformedMessage, ForeignMessage.
+
+        They are decompressed here, so that the first evaluation takes no longer than others.
+        """
+        payload = self._conforming(message)
+        keep_freed_memory()
+        keys = _deserialised(decompressed(payload) or bytes(payload))
         with self._lock:
             self._kept[digest_of(message)] = keys
             while len(self._kept) > _KEPT_KEYS:
@@ -107,12 +114,15 @@ class EvaluationKeys:
     def forget(self, digests: Collection[bytes]) -> None:
         """Drop the keys of these messages; a running evaluation keeps using its own."""
         with self._lock:
-            for digest in digests:
-                self._kept.pop(digest, None)
+            found = [self._kept.pop(digest) for digest in digests if digest in self._kept]
+            empty = not self._kept
+        if found and empty:
+            found.clear()
+            release_freed_memory()
 
 
-def _deserialised(payload: memoryview) -> Any:
+def _deserialised(payload: bytes) -> Any:
     try:
-        return fhe.EvaluationKeys.deserialize(bytes(payload))
+        return fhe.EvaluationKeys.deserialize(payload)
     except Exception as error:  # Concrete raises its own errors of many kinds
         raise MalformedMessage("The evaluation key cannot be read; make the keys again.") from error

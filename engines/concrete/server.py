@@ -135,23 +135,8 @@ class ConcreteServer(ServerEngine):
             join_parts([value.serialize() for value in values]),
         )
 
-    def warm(self, messages: Mapping[tuple[str, str], bytes]) -> None:
-        """Expand the compressed keys, which takes about a second, by a run with a discarded result.
-
-        The inputs were encrypted at compilation under a key that was thrown away.
-        """
-        keys = self._keys.accepted(messages[self._parties[0], EVALUATION_KEY])
-        inputs = [
-            fhe.Value.deserialize(part)
-            for party in self._parties
-            for part in split_parts(
-                memoryview((self._folder / f"warm_up_{party}.bin").read_bytes()),
-                self._input_bytes[party],
-            )
-        ]
-        for program in PROGRAMS:
-            self._server.run(*inputs, evaluation_keys=keys, function_name=program)
-        restore_broken_pipes()
+    def load_key(self, messages: Mapping[tuple[str, str], bytes]) -> None:
+        self._keys.accepted(messages[self._parties[0], EVALUATION_KEY])
 
     def forget(self, digests: Collection[bytes]) -> None:
         self._keys.forget(digests)

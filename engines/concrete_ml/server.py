@@ -170,13 +170,14 @@ class ConcreteMlServer(ServerEngine):
             join_runs(parts) if program == EXPLAIN else join_parts(parts),
         )
 
-    def warm(self, messages: Mapping[tuple[str, str], bytes]) -> None:
-        """Read the evaluation key.
-
-        The compressed keys are expanded by the first run. Running the model in advance would take
-        as long as a decision, many seconds, to save about two.
-        """
+    def load_key(self, messages: Mapping[tuple[str, str], bytes]) -> None:
         self._keys.accepted(messages[self._parties[0], EVALUATION_KEY])
+
+    def runs(self, program: str, messages: Mapping[tuple[str, str], bytes]) -> int:
+        if program != EXPLAIN:
+            return 1
+        # An applicant in the last bin sends no variants.
+        return max(1, len(self._variants(messages[self._explained, EXPLANATION_INPUTS])))
 
     def forget(self, digests: Collection[bytes]) -> None:
         self._keys.forget(digests)

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from time import monotonic, perf_counter
 from typing import Any, Self, TypeVar
 
-from contract.http import LONGEST_WAIT, ApplicationState
+from contract.http import LONGEST_WAIT, ApplicationState, ProgramState
 from engines.interface import DECIDE, EXPLAIN, REASONS, Progress
 from parties.connection import Connection
 from parties.exclusive import WAIT_SECONDS, one_step, one_thread
@@ -34,7 +34,7 @@ from parties.results import (
     SliceSent,
     require_reasons,
 )
-from parties.run_follower import RunFollower, Tell, look_at_run, seconds_of
+from parties.run_follower import RunFollower, Tell, look_at_run, require_result
 from parties.store import TOKEN
 from utils.errors import (
     AlreadySent,
@@ -182,9 +182,9 @@ class JointSession:
         start = perf_counter()
         follower = RunFollower(program, self.connection.client.timeout, progress, news)
         asked = _Asked()
-        seconds = follower.patiently(lambda: self._run(follower, asked))
+        found = follower.patiently(lambda: self._run(follower, asked))
         waited = perf_counter() - start
-        return ProgramRun(self.client_id, program, seconds, waited, tuple(asked.messages))
+        return ProgramRun.of(self.client_id, program, found, waited, tuple(asked.messages))
 
     def cancel(self, program: str = DECIDE) -> None:
         """Cancel a queued or active run; the agreement remains valid, so it can be run again."""
@@ -310,7 +310,7 @@ class JointSession:
                 self._news = News(self.members)
             yield self._news
 
-    def _run(self, follower: RunFollower, asked: _Asked) -> float:
+    def _run(self, follower: RunFollower, asked: _Asked) -> ProgramState:
         """Agree, request the run and wait for its end; may be repeated after a temporary error.
 
         Raises OutOfStep if not all agree, RunCancelled, and the error that the run failed with.
@@ -328,7 +328,7 @@ class JointSession:
         while found.under_way:
             follower.report(found)
             found = look_at_run(client, self.client_id, self._token(), follower)
-        return seconds_of(program, found)
+        return require_result(program, found)
 
     def _token(self) -> str:
         """Return the current token of a party played here; another process may have renewed it."""
@@ -388,7 +388,7 @@ class JointSession:
             self._taken = {}
             self._pump(done)
         if not done() and one.state is not None and one.state.programs[final].stopped:
-            seconds_of(final, one.state.programs[final])
+            require_result(final, one.state.programs[final])
 
     def _pump(self, done: Callable[[], bool], answer: bool = True) -> None:
         """Advance all members until `done`, or until nothing changes any more."""

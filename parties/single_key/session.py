@@ -218,12 +218,12 @@ class ApplicationSession:
                 membership.permit(program)
             return client.queue(membership.client_id, token, program)
 
-        seconds = run_watched(client, membership.client_id, token, program, progress, news, queue)
+        found = run_watched(client, membership.client_id, token, program, progress, news, queue)
         waited = perf_counter() - start
         with self._step(membership):
-            membership.mark_ran(program, seconds)
+            membership.mark_ran(program, found.seconds or 0.0)
         asked = Message(self.plays[0], SERVER, f"run {program}", 0, waited)
-        return ProgramRun(self.client_id, program, seconds, waited, (asked,))
+        return ProgramRun.of(self.client_id, program, found, waited, (asked,))
 
     def permit(self, program: str = DECIDE) -> None:
         """Permit one run of the program, as every party played here, for five minutes.

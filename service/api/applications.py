@@ -129,7 +129,7 @@ def state(client_id: ClientId, services: ServicesDep, token: TokenDep) -> Applic
 
     Requires a party's token with the scope `read`, or the watch token.
     """
-    return services.applications.look(client_id, token, services.scheduler.progress)
+    return services.applications.look(client_id, token, services.scheduler.live_runs)
 
 
 @router.get(
@@ -179,7 +179,7 @@ async def _states(
             changed.clear()
             try:
                 now = await run_in_threadpool(
-                    services.applications.state, client_id, services.scheduler.progress
+                    services.applications.state, client_id, services.scheduler.live_runs
                 )
             except ApplicationError:
                 return

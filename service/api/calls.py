@@ -195,7 +195,7 @@ async def _receive(
         stage = await settle(sent, server_state.checker, services.slots)
     server_state.events.changed(sent.client_id)
     if slot.file_name == EVALUATION_KEY:
-        services.runs.warm(sent.client_id)
+        services.runs.load_key(sent.client_id)
     facts = {
         "application": sent.client_id,
         "slot": slot.file_name,

@@ -62,7 +62,9 @@ async def look(
 
     Requires a token with the scope `read`.
     """
-    return await run_in_threadpool(services.jobs.view, client_id, token, program)
+    return await run_in_threadpool(
+        services.jobs.view, client_id, token, program, services.scheduler.live_runs
+    )
 
 
 @router.delete(

@@ -15,7 +15,6 @@ thread-safe.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from sqlalchemy import delete, insert
@@ -26,6 +25,7 @@ from contract.reviews import OPEN_STAGES
 from service.applications.activity_log import SERVER, fetched, note
 from service.applications.base import ApplicationService
 from service.applications.credentials import ERASE, READ, WATCH, bearer_of, require_viewer
+from service.applications.live_runs import LiveRuns
 from service.applications.logged import log_erasure
 from service.applications.party_tokens import token_row
 from service.applications.rules import (
@@ -54,7 +54,7 @@ from utils.errors import OutOfStep, TooManyApplications, TrisealError
 from utils.tokens import digest, new_id, new_secret
 
 FULL_SECONDS = 60.0
-_NO_PROGRESS: Mapping[tuple[str, str], float] = {}
+_NO_RUNS: LiveRuns = {}
 
 
 @dataclass(frozen=True)
@@ -161,29 +161,27 @@ class Applications(ApplicationService):
         with self._storage.read() as session:
             seen(session, client_id, self._clock())
 
-    def state(
-        self, client_id: str, progress: Mapping[tuple[str, str], float] = _NO_PROGRESS
-    ) -> ApplicationState:
+    def state(self, client_id: str, live_runs: LiveRuns = _NO_RUNS) -> ApplicationState:
         """Return the state as its parties may see it.
 
-        `progress` maps (id, program) to the finished share of running programs, from 0 to 1.
+        `live_runs` are the runs that this server evaluates.
         """
         with self._storage.read() as session:
             now = self._clock()
-            return describe(seen(session, client_id, now), self._public, progress, now)
+            return describe(seen(session, client_id, now), self._public, live_runs, now)
 
     def look(
         self,
         client_id: str,
         token: str | None,
-        progress: Mapping[tuple[str, str], float] = _NO_PROGRESS,
+        live_runs: LiveRuns = _NO_RUNS,
     ) -> ApplicationState:
         """Return the state as `state` does, for a party's token with `read` or the watch token."""
         now = self._clock()
         with self._storage.read() as session:
             application = seen(session, client_id, now)
             require_viewer(application, token, now)
-            return describe(application, self._public, progress, now)
+            return describe(application, self._public, live_runs, now)
 
     def require_viewer(self, client_id: str, token: str | None) -> None:
         """Raise unless the token may see the state: a party's with `read`, or the watch token."""

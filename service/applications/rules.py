@@ -5,6 +5,7 @@ Functions of an application's rows and the public model alone; they read and nev
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import TypeVar, cast, overload
@@ -26,6 +27,7 @@ from engines.interface import DECIDE, EXPLAIN, MASKED_BY, PROGRAMS, REASONS, Pub
 from governance.canonical import digest
 from governance.program_permits import covered_slots, inputs_of, parties_of
 from service.applications.credentials import PARTY_SCOPES, require_id
+from service.applications.live_runs import LiveRun, LiveRuns
 from service.applications.views import (
     Application,
     ApplicationView,
@@ -292,13 +294,14 @@ def stage_of(application: Application, public: PublicModel) -> Stage:
 def describe(
     application: ApplicationView,
     public: PublicModel,
-    progress: Mapping[tuple[str, str], float],
+    live_runs: LiveRuns,
     now: float,
 ) -> ApplicationState:
     """Return the state that all of its parties may see at `now`.
 
-    `progress` maps (id, program) to the finished share of running programs, from 0 to 1.
+    `live_runs` are the runs that this server evaluates.
     """
+    decision = next((run.seconds for run in application.runs if run.program == DECIDE), None)
     sent = uploads_of(application)
     slots = []
     for slot in public.slots:
@@ -328,8 +331,9 @@ def describe(
         programs={
             run.program: program_state(
                 run,
-                progress.get((run.client_id, run.program)),
+                live_runs.get((run.client_id, run.program)),
                 statements_on(application, run.program),
+                decision,
             )
             for run in application.runs
         },
@@ -357,15 +361,24 @@ def statements_on(application: Application, program: str) -> dict[str, WitnessSt
 
 def program_state(
     run: Run,
-    share: float | None = None,
+    live_run: LiveRun | None = None,
     statements: Mapping[str, WitnessStatement] = MappingProxyType({}),
+    decision: float | None = None,
 ) -> ProgramState:
     """Return the state of a program.
 
-    `share` is its progress if this server evaluates it, `statements` what its witnesses say.
+    `live_run` is its progress if this server evaluates it, `statements` what its witnesses say,
+    and `decision` the seconds that the application's decision took.
     """
-    running = (run.progress if share is None else share) if run.status == RUNNING else 0.0
+    running = 0.0
+    now = LiveRun()
+    if run.status == RUNNING:
+        now = live_run or now
+        running = run.progress if live_run is None else live_run.share
     return ProgramState(
+        phase=now.phase,
+        runs=now.runs,
+        remaining_seconds=now.remaining(time.monotonic(), decision),
         status=run.status,
         job=run.job,
         attempts=run.attempts,
@@ -373,6 +386,7 @@ def program_state(
         queued_at=None if run.queued is None else moment(run.queued),
         deadline=None if run.deadline is None else moment(run.deadline),
         seconds=run.seconds,
+        loading_seconds=run.loading_seconds,
         result_bytes=run.size,
         error_code=run.error_code,
         error=run.error,

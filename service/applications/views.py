@@ -69,6 +69,7 @@ class RunRow(NamedTuple):
     deadline: float | None
     progress: float
     seconds: float | None
+    loading_seconds: float | None
     sha256: str | None
     size: int | None
     error_code: str | None

@@ -7,11 +7,12 @@ never external bytes, and is independent of applications, tokens and the databas
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
-from engines.interface import Progress, PublicModel
+from contract.http import RunPhase
+from engines.interface import PublicModel
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,32 @@ class Evaluation:
     store: str
     messages: Mapping[tuple[str, str], str]
     seed: bytes | None = field(default=None, repr=False)
+
+
+class RunProgress(NamedTuple):
+    """The progress of an evaluation: its phase, its finished share and its runs of the model.
+
+    While the key is loaded, the share is 0.
+    """
+
+    share: float = 0.0
+    phase: RunPhase = "evaluating"
+    runs: int = 1
+
+
+Reporter = Callable[[RunProgress], None]
+"""Called with the progress of an evaluation."""
+
+
+class Evaluated(NamedTuple):
+    """A sealed result, and the seconds of the evaluation and of loading the key before it.
+
+    The latter are 0 if the key was loaded already.
+    """
+
+    result: bytes
+    seconds: float
+    loading_seconds: float
 
 
 class WorkerLostError(Exception):
@@ -69,26 +96,28 @@ class Executor(ABC):
         """
 
     @abstractmethod
-    async def evaluate(self, evaluation: Evaluation, progress: Progress) -> tuple[bytes, float]:
-        """Return the sealed result of a program and the evaluation time in seconds.
+    async def evaluate(self, evaluation: Evaluation, report: Reporter) -> Evaluated:
+        """Return the sealed result of a program, with its times.
 
-        `progress` is called in the event loop. Raises MalformedMessage, ForeignMessage,
+        `report` is called in the event loop. Raises MalformedMessage, ForeignMessage,
         EvaluationFailed, StoredDataDamaged, StorageUnavailable, EngineUnavailable, and
         WorkerLostError, after which the worker is replaced.
         """
 
     @abstractmethod
-    async def warm(self, evaluation: Evaluation) -> None:
-        """Prepare the first run of an application whose keys have arrived; never raises.
+    async def load_key(self, evaluation: Evaluation) -> float | None:
+        """Load the key of an application in advance; return the seconds it took. Never raises.
 
-        Does nothing if all workers are busy, since the run itself would start no later.
+        Does nothing and returns None if all workers are busy, since the run itself would start no
+        later. A run of the application waits for it, and reports that it loads the key.
         """
 
     @abstractmethod
     def cancel(self, job: str) -> None:
         """Stop a running evaluation, whose `evaluate` then raises WorkerLostError("cancelled").
 
-        Does nothing if there is no evaluation of that job.
+        One with several runs of the model may first end the current run. Does nothing if there is
+        no evaluation of that job.
         """
 
     @abstractmethod

@@ -5,21 +5,45 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+from dataclasses import dataclass
 
-from engines.interface import Progress
 from service.execution import tasks
-from service.execution.interface import Evaluation, Executor, Introduction, WorkerLostError
+from service.execution.interface import (
+    Evaluated,
+    Evaluation,
+    Executor,
+    Introduction,
+    Reporter,
+    RunProgress,
+    WorkerLostError,
+)
+from service.execution.keys_in_advance import KeysInAdvance
 from service.execution.pool import Pool
 from service.execution.running import RunningEvaluations
 from service.execution.worker import EngineLoader, EngineSource
 from service.execution.worker_process import LOAD_SECONDS, WorkerProcess
 from service.storage.blobs import BlobPlace
 from settings import Settings
-from utils.errors import TrisealError
+from utils.errors import RunCancelled, TrisealError
 
 logger = logging.getLogger("triseal.workers")
 
 ALIVE_SECONDS = 20.0
+STOP_SECONDS = 20.0
+"""Longest wait for a cancelled evaluation to end its current run of the model.
+
+A worker that is killed instead has to load its engine again, and the keys of all its applications.
+"""
+
+
+@dataclass
+class _Running:
+    """An evaluation in a worker: its ticket, its latest progress, and the end of its patience."""
+
+    ticket: int
+    worker: WorkerProcess
+    latest: RunProgress = RunProgress()  # noqa: RUF009 (immutable)
+    stop: asyncio.TimerHandle | None = None
 
 
 class LocalExecutor(Executor):
@@ -43,7 +67,9 @@ class LocalExecutor(Executor):
         )
         self._under_way = RunningEvaluations()
         self._tickets = itertools.count(1)
-        self._listeners: dict[int, Progress] = {}
+        self._listeners: dict[int, Reporter] = {}
+        self._running: dict[str, _Running] = {}
+        self._keys = KeysInAdvance()
 
     @property
     def capacity(self) -> int:
@@ -57,40 +83,65 @@ class LocalExecutor(Executor):
         first, *_ = await asyncio.gather(*(worker.start() for worker in self._pool.workers))
         return first
 
-    async def evaluate(self, evaluation: Evaluation, progress: Progress) -> tuple[bytes, float]:
-        return await self._under_way.run(evaluation.job, self._evaluate(evaluation, progress))
+    async def evaluate(self, evaluation: Evaluation, report: Reporter) -> Evaluated:
+        return await self._under_way.run(evaluation.job, self._evaluate(evaluation, report))
 
-    async def _evaluate(self, evaluation: Evaluation, progress: Progress) -> tuple[bytes, float]:
-        ticket = next(self._tickets)
-        self._listeners[ticket] = progress
-        try:
-            store = evaluation.store
-            async with self._pool.lend_answering(store, LOAD_SECONDS, _answers) as worker:
-                return await worker.call(
+    async def _evaluate(self, evaluation: Evaluation, report: Reporter) -> Evaluated:
+        store = evaluation.store
+        waited = await self._keys.wait(store, report)
+        async with self._pool.lend_answering(store, LOAD_SECONDS, _answers) as worker:
+            running = _Running(next(self._tickets), worker)
+
+            def told(found: RunProgress) -> None:
+                running.latest = found
+                report(found)
+
+            self._listeners[running.ticket] = told
+            self._running[evaluation.job] = running
+            try:
+                evaluated = await worker.call(
                     self._seconds,
                     tasks.evaluate,
                     evaluation.program,
                     store,
                     evaluation.messages,
-                    ticket,
+                    running.ticket,
                     evaluation.seed,
                 )
-        finally:
-            del self._listeners[ticket]
+            except RunCancelled as error:
+                raise WorkerLostError("cancelled") from error
+            finally:
+                del self._listeners[running.ticket]
+                if self._running.get(evaluation.job) is running:
+                    del self._running[evaluation.job]
+                if running.stop is not None:
+                    running.stop.cancel()
+        return evaluated._replace(loading_seconds=evaluated.loading_seconds + waited)
 
-    async def warm(self, evaluation: Evaluation) -> None:
+    async def load_key(self, evaluation: Evaluation) -> float | None:
         if not self._pool.idle:
-            return
+            return None
+        store = evaluation.store
         try:
-            async with self._pool.lend(evaluation.store, LOAD_SECONDS) as worker:
-                await worker.call(self._seconds, tasks.warm, evaluation.store, evaluation.messages)
+            with self._keys.loading(store):
+                async with self._pool.lend(store, LOAD_SECONDS) as worker:
+                    return await worker.call(
+                        self._seconds, tasks.load_key, store, evaluation.messages
+                    )
         except WorkerLostError as lost:
-            logger.error("warming the engine ended its worker (%s)", lost.how)
+            logger.error("loading a key ended its worker (%s)", lost.how)
         except TrisealError as error:
-            logger.warning("cannot warm the engine: %s", error.message)
+            logger.warning("cannot load a key in advance: %s", error.message)
+        return None
 
     def cancel(self, job: str) -> None:
-        self._under_way.cancel(job)
+        running = self._running.get(job)
+        if running is None or running.latest.runs == 1:
+            self._under_way.cancel(job)
+        elif running.stop is None:
+            running.worker.stop_evaluation(running.ticket)
+            loop = asyncio.get_running_loop()
+            running.stop = loop.call_later(STOP_SECONDS, self._under_way.cancel, job)
 
     async def forget(self, store: str) -> None:
         self._pool.forget(store)
@@ -104,10 +155,10 @@ class LocalExecutor(Executor):
     def _wake(self) -> None:
         self._pool.wake()
 
-    def _report(self, ticket: int, share: float) -> None:
+    def _report(self, ticket: int, found: RunProgress) -> None:
         listener = self._listeners.get(ticket)
         if listener is not None:
-            listener(share)
+            listener(found)
 
 
 async def _answers(worker: WorkerProcess) -> bool:

@@ -1,7 +1,8 @@
 """The tasks that run in a local worker process.
 
 Tasks take names of blobs or paths, never external bytes, and raise only TrisealErrors, which reach
-the server as the same class. A separate thread receives the stores to forget.
+the server as the same class. A separate thread receives orders: the stores to forget, and the
+evaluation to stop.
 """
 
 from __future__ import annotations
@@ -14,19 +15,21 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from engines.interface import Slot
-from service.execution.interface import Introduction
+from service.execution.interface import Evaluated, Introduction, RunProgress
 from service.execution.sandbox import end_with_parent, give_way, leave_signals_to_parent
 from service.execution.worker import EngineSource, Messages, Worker, evaluation_faults
 from service.storage.blobs import BlobPlace, Blobs
-from utils.errors import StorageUnavailable, TrisealError
+from utils.errors import RunCancelled, StorageUnavailable, TrisealError
 from web import request_log as logs
 
 logger = logging.getLogger("triseal.worker")
 
 Names = Mapping[tuple[str, str], str]
 """SHA-256 of each message, by (party, file name)."""
-Report = tuple[int, float] | None
-"""A ticket and its finished share; None confirms that stores have been forgotten."""
+Report = tuple[int, RunProgress] | None
+"""A ticket and its progress; None confirms that stores have been forgotten."""
+Order = list[str] | int
+"""Stores to forget, or the ticket of an evaluation to stop at its next report of progress."""
 
 PROGRESS_SECONDS = 0.1
 """The shortest time between two reports of progress."""
@@ -41,6 +44,8 @@ class _Process:
     blobs: Blobs | None = None
     pipe: Connection
     sending = threading.Lock()
+    stopped: int | None = None
+    """The ticket of the latest evaluation to stop."""
 
 
 _process = _Process()
@@ -53,7 +58,7 @@ def begin(source: EngineSource, place: BlobPlace | None, niceness: int, pipe: Co
     end_with_parent()
     _process.worker, _process.place, _process.pipe = Worker(source), place, pipe
     _process.niceness = niceness
-    threading.Thread(target=_listen, name="forgetting", daemon=True).start()
+    threading.Thread(target=_listen, name="orders", daemon=True).start()
 
 
 def introduce() -> Introduction:
@@ -75,33 +80,36 @@ def check(slot: Slot, path: Path, intact: bool) -> None:
 
 def evaluate(
     program: str, store: str, names: Names, ticket: int, seed: bytes | None = None
-) -> tuple[bytes, float]:
-    """Return the sealed result and the time of the evaluation alone, in seconds.
+) -> Evaluated:
+    """Return the sealed result, with its times.
 
     Reports its progress under `ticket`. Raises MalformedMessage, ForeignMessage, EvaluationFailed,
-    StoredDataDamaged, StorageUnavailable.
+    StoredDataDamaged, StorageUnavailable, RunCancelled.
     """
-    reported = 0.0
+    reported, phase = 0.0, None
 
-    def progress(share: float) -> None:
-        nonlocal reported
+    def report(found: RunProgress) -> None:
+        nonlocal reported, phase
+        if _process.stopped == ticket:
+            raise RunCancelled(f"The run of {program} was cancelled.")
         now = time.monotonic()
-        if now - reported >= PROGRESS_SECONDS:
-            reported = now
-            _send((ticket, min(max(float(share), 0.0), 1.0)))
+        # A few runs of the model are all reported, since each takes long.
+        if found.phase != phase or found.runs > 1 or now - reported >= PROGRESS_SECONDS:
+            reported, phase = now, found.phase
+            _send((ticket, found))
 
     with evaluation_faults(program):
         messages = _read(store, names)
-    return _process.worker.evaluate(program, store, messages, progress, seed)
+    return _process.worker.evaluate(program, store, messages, report, seed)
 
 
-def warm(store: str, names: Names) -> None:
-    """Prepare for a first run."""
+def load_key(store: str, names: Names) -> float | None:
+    """Load an application's key in advance; return the seconds it took, None if it is gone."""
     try:
         messages = _read(store, names)
     except TrisealError:
-        return  # erased in the meantime, or the run will report the error
-    _process.worker.warm(store, messages)
+        return None  # erased in the meantime, or the run will report the error
+    return _process.worker.load_key(store, messages)
 
 
 def _read(store: str, names: Names) -> Messages:
@@ -120,7 +128,11 @@ def _send(report: Report) -> None:
 def _listen() -> None:
     try:
         while True:
-            for store in _process.pipe.recv():
+            order: Order = _process.pipe.recv()
+            if isinstance(order, int):
+                _process.stopped = order
+                continue
+            for store in order:
                 try:
                     _process.worker.forget(store)
                 except Exception:  # the other stores must still be forgotten

@@ -15,9 +15,9 @@ from pathlib import Path
 from time import perf_counter
 
 from engines.envelope import digest_of
-from engines.interface import Progress, ServerEngine, Slot
+from engines.interface import ServerEngine, Slot
 from service.execution.cache import BoundedCache
-from service.execution.interface import Introduction
+from service.execution.interface import Evaluated, Introduction, Reporter, RunProgress
 from service.execution.sandbox import limit_memory
 from settings import Settings
 from utils.errors import EngineUnavailable, EvaluationFailed, MalformedMessage, TrisealError
@@ -104,29 +104,43 @@ class Worker:
         program: str,
         store: str,
         messages: Messages,
-        progress: Progress,
+        report: Reporter,
         seed: bytes | None = None,
-    ) -> tuple[bytes, float]:
-        """Return the sealed result and the time of the evaluation alone, in seconds.
+    ) -> Evaluated:
+        """Return the sealed result, with its times.
 
         `store` is the store of the messages, `seed` that of Evaluation. Raises MalformedMessage,
-        ForeignMessage, EvaluationFailed.
+        ForeignMessage, EvaluationFailed, and what `report` raises.
         """
         with evaluation_faults(program), self._noted(store, messages):
+            report(RunProgress(phase="loading_key"))
             start = perf_counter()
+            self._loaded.load_key(messages)
+            loaded = perf_counter()
+            runs = self._loaded.runs(program, messages)
+
+            def progress(share: float) -> None:
+                report(RunProgress(min(max(float(share), 0.0), 1.0), runs=runs))
+
+            progress(0.0)
             if seed is None:
                 result = self._loaded.evaluate(program, messages, progress)
             else:
                 result = self._loaded.evaluate_seeded(program, messages, seed, progress)
-            return result, perf_counter() - start
+            return Evaluated(result, perf_counter() - loaded, loaded - start)
 
-    def warm(self, store: str, messages: Messages) -> None:
-        """Prepare for a first run; errors are logged, and reappear in the run if they matter."""
+    def load_key(self, store: str, messages: Messages) -> float:
+        """Load an application's key in advance; return the seconds it took.
+
+        Errors are logged, and reappear in the run.
+        """
+        start = perf_counter()
         try:
             with self._noted(store, messages):
-                self._loaded.warm(messages)
+                self._loaded.load_key(messages)
         except Exception:
-            logger.exception("warming the engine")
+            logger.exception("loading a key")
+        return perf_counter() - start
 
     def forget(self, store: str) -> None:
         """Make the engine drop everything that it caches of an application's messages."""

@@ -16,7 +16,7 @@ from typing import ParamSpec, TypeVar
 from starlette.concurrency import run_in_threadpool
 
 from service.execution import tasks
-from service.execution.interface import Introduction, WorkerLostError
+from service.execution.interface import Introduction, RunProgress, WorkerLostError
 from service.execution.worker import EngineSource
 from service.storage.blobs import BlobPlace
 from utils.errors import DeploymentMixed, EngineUnavailable, TrisealError
@@ -39,8 +39,8 @@ class WorkerProcess:
     """One process with an engine, which runs one task at a time in the order of the calls.
 
     For use from one event loop. A process that is lost, busy or idle, is replaced at once in the
-    background. `report` is called with a ticket and its finished share, `changed` whenever the
-    engine may have become ready.
+    background. `report` is called with a ticket and its progress, `changed` whenever the engine may
+    have become ready.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class WorkerProcess:
         place: BlobPlace | None = None,
         *,
         niceness: int = 0,
-        report: Callable[[int, float], None] | None = None,
+        report: Callable[[int, RunProgress], None] | None = None,
         changed: Callable[[], None] | None = None,
     ) -> None:
         self._begin_with = (source, place, niceness)
@@ -106,6 +106,12 @@ class WorkerProcess:
             self._forgetting = asyncio.create_task(self._send_forgotten())
         with suppress(TimeoutError):
             await asyncio.wait_for(asyncio.shield(self._forgetting), FORGET_SECONDS)
+
+    def stop_evaluation(self, ticket: int) -> None:
+        """Make the process stop an evaluation when it next reports progress."""
+        if self._pipe is not None:
+            with suppress(OSError):  # it has ended, and the evaluation with it
+                self._pipe.send(ticket)
 
     async def stop(self) -> None:
         """Stop the process, even if it is busy, and do not replace it."""

@@ -23,12 +23,13 @@ from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import Session
 
 from contract.http import ProgramState
-from engines.interface import PublicModel
+from engines.interface import DECIDE, PublicModel
 from governance.log.entries import Outcome
 from service.applications.activity_log import SERVER, note
 from service.applications.base import ApplicationService
 from service.applications.credentials import READ, RUN, bearer_of
 from service.applications.events import WITNESSED_RUNS
+from service.applications.live_runs import LiveRun, LiveRuns
 from service.applications.logged import log_use
 from service.applications.permits import spend
 from service.applications.rules import (
@@ -44,7 +45,7 @@ from service.applications.rules import (
 )
 from service.applications.views import Application, Run
 from service.applications.witnesses import SEED_BYTES, seed_place
-from service.execution.interface import Evaluation
+from service.execution.interface import Evaluated, Evaluation
 from service.storage.storage import QUEUE, Storage, even_when_full
 from service.storage.tables import (
     CANCELLED,
@@ -115,13 +116,19 @@ class Jobs(ApplicationService):
             self._storage.announce(session, client_id)
             return program_state(run)
 
-    def view(self, client_id: str, token: str | None, program: str) -> ProgramState:
-        """Return the state of a program; raises UnknownName."""
+    def view(
+        self, client_id: str, token: str | None, program: str, live_runs: LiveRuns
+    ) -> ProgramState:
+        """Return the state of a program; `live_runs` are those that this server evaluates.
+
+        Raises UnknownName.
+        """
         now = self._clock()
         with self._storage.read() as session:
             application = seen(session, client_id, now)
             bearer_of(application, token, READ, now)
-            return _shown(application, run_of(application, program))
+            live_run = live_runs.get((client_id, program))
+            return _shown(application, run_of(application, program), live_run)
 
     def look(self, client_id: str, program: str) -> ProgramState:
         """Return the state of a program for a caller whose token has been checked."""
@@ -252,12 +259,12 @@ class Claims(ApplicationService):
             self._storage.announce(session, claim.client_id)
             return True
 
-    def finish(self, claim: Claim, seconds: float, result: bytes) -> bool:
-        """Store a result and its evaluation time in seconds.
+    def finish(self, claim: Claim, evaluated: Evaluated) -> bool:
+        """Store a result and its times.
 
         Returns False if the job is no longer this server's; the result is then discarded.
         """
-        store, now = claim.evaluation.store, self._clock()
+        store, now, result = claim.evaluation.store, self._clock(), evaluated.result
         name = self._storage.blobs.write(store, result)
         seed, made = self._sealed_seed(claim)
         kept = False
@@ -266,7 +273,8 @@ class Claims(ApplicationService):
                 run = self._held(session, claim)
                 if run is not None:
                     _end(run, DONE, now)
-                    run.seconds, run.sha256, run.size = seconds, name, len(result)
+                    run.seconds, run.loading_seconds = evaluated.seconds, evaluated.loading_seconds
+                    run.sha256, run.size = name, len(result)
                     run.seed = seed
                     if made is not None:
                         self._give_key(session, claim.client_id, made)
@@ -435,9 +443,10 @@ def _end(run: RunRecord, status: str, now: float) -> None:
     run.status, run.ended, run.owner, run.lease = status, now, None, None
 
 
-def _shown(application: Application, run: Run) -> ProgramState:
+def _shown(application: Application, run: Run, live_run: LiveRun | None = None) -> ProgramState:
     """Return the state of a program, with its witnesses' statements."""
-    return program_state(run, statements=statements_on(application, run.program))
+    statements = statements_on(application, run.program)
+    return program_state(run, live_run, statements, run_of(application, DECIDE).seconds)
 
 
 def _evaluation_of(application: Application, run: Run, public: PublicModel) -> Evaluation:

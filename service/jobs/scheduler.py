@@ -16,9 +16,10 @@ from typing import Any
 from starlette.concurrency import run_in_threadpool
 
 from service.applications.events import WITNESSED_RUNS, Events
-from service.execution.interface import Executor, WorkerLostError
+from service.applications.live_runs import LiveRun
+from service.execution.interface import Executor, RunProgress, WorkerLostError
 from service.jobs.queue import Claim, Claims
-from service.operations.metrics import CANCELLED, DONE, ERASED, FAILED, Metrics
+from service.operations.metrics import CANCELLED, DONE, ERASED, FAILED, IN_RUN, Metrics
 from utils.errors import (
     ApplicationError,
     EngineUnavailable,
@@ -59,8 +60,8 @@ class Scheduler:
         self._woken = asyncio.Event()
         self._under_way: dict[str, asyncio.Task[None]] = {}
         self._loops: list[asyncio.Task[None]] = []
-        self.progress: dict[tuple[str, str], float] = {}
-        """The finished share of each program that this server evaluates, by (id, program)."""
+        self.live_runs: dict[tuple[str, str], LiveRun] = {}
+        """The runs that this server evaluates, by (id, program)."""
 
     def start(self) -> None:
         """Start taking jobs."""
@@ -132,7 +133,8 @@ class Scheduler:
             "program": claim.evaluation.program,
             "attempt": claim.attempt,
         }
-        self._note(claim, 0.0)
+        self.live_runs[claim.key] = LiveRun()
+        self._events.changed(claim.client_id)
         self._tell_witnesses(claim)
         keeping = asyncio.create_task(self._keep(claim))
         start = time.monotonic()
@@ -152,15 +154,15 @@ class Scheduler:
             logger.info("job", extra={"facts": {**facts, "outcome": outcome, "seconds": took}})
         finally:
             keeping.cancel()
-            self.progress.pop(claim.key, None)
+            self.live_runs.pop(claim.key, None)
             self._events.changed(claim.client_id)
             self._tell_witnesses(claim)
 
     async def _evaluate(self, claim: Claim) -> str:
         program = claim.evaluation.program
         try:
-            result, seconds = await self._executor.evaluate(
-                claim.evaluation, lambda share: self._note(claim, share)
+            evaluated = await self._executor.evaluate(
+                claim.evaluation, lambda found: self._note(claim, found)
             )
         except WorkerLostError as lost:
             return await self._lost(claim, lost.how)
@@ -178,9 +180,10 @@ class Scheduler:
                 "again."
             )
             return await self._failed(claim, fault)
-        self._metrics.evaluated(program, seconds)
+        self._metrics.evaluated(program, evaluated.seconds)
+        self._metrics.loaded_key(IN_RUN, evaluated.loading_seconds)
         try:
-            kept = await run_in_threadpool(self._claims.finish, claim, seconds, result)
+            kept = await run_in_threadpool(self._claims.finish, claim, evaluated)
         except StorageUnavailable as error:  # for example, a full disk
             return await self._given_back(claim, error)
         self._metrics.ended(program, DONE if kept else ERASED)
@@ -219,7 +222,7 @@ class Scheduler:
         while True:
             await asyncio.sleep(self._lease / 4)
             try:
-                share = self.progress.get(claim.key, 0.0)
+                share = self.live_runs.get(claim.key, LiveRun()).share
                 if not await run_in_threadpool(self._claims.hold, claim, share):
                     self._executor.cancel(claim.evaluation.job)
                     return
@@ -232,8 +235,9 @@ class Scheduler:
         if claim.evaluation.seed is not None:
             self._events.changed(WITNESSED_RUNS)
 
-    def _note(self, claim: Claim, share: float) -> None:
-        self.progress[claim.key] = share
+    def _note(self, claim: Claim, found: RunProgress) -> None:
+        before = self.live_runs.get(claim.key, LiveRun())
+        self.live_runs[claim.key] = before.after(found, time.monotonic())
         self._events.changed(claim.client_id)
 
 

@@ -15,6 +15,7 @@ from service.applications.events import Events
 from service.execution.interface import Executor
 from service.jobs.queue import Jobs
 from service.jobs.scheduler import Scheduler
+from service.operations.metrics import IN_ADVANCE, Metrics
 from service.storage.tables import CANCELLED, DONE, FAILED
 from utils.errors import (
     ApplicationError,
@@ -34,13 +35,19 @@ class Runs:
     """Starts, awaits and cancels runs for the parties; for use from one event loop."""
 
     def __init__(
-        self, jobs: Jobs, scheduler: Scheduler, executor: Executor, events: Events
+        self,
+        jobs: Jobs,
+        scheduler: Scheduler,
+        executor: Executor,
+        events: Events,
+        metrics: Metrics,
     ) -> None:
         self._jobs = jobs
         self._scheduler = scheduler
         self._executor = executor
         self._events = events
-        self._warming: set[asyncio.Task[None]] = set()
+        self._metrics = metrics
+        self._loading: set[asyncio.Task[None]] = set()
 
     async def ask(self, client_id: str, token: str | None, program: str) -> ProgramState:
         """Queue a program; raises the errors of Jobs.ask."""
@@ -85,26 +92,29 @@ class Runs:
         self._events.changed(client_id)
         return state
 
-    def warm(self, client_id: str) -> None:
-        """Let the engine prepare for this application, in the background."""
-        task = asyncio.create_task(self._warm(client_id))
-        self._warming.add(task)
-        task.add_done_callback(self._warming.discard)
+    def load_key(self, client_id: str) -> None:
+        """Let a worker load the application's key in advance, in the background."""
+        task = asyncio.create_task(self._load_key(client_id))
+        self._loading.add(task)
+        task.add_done_callback(self._loading.discard)
 
     async def stop(self) -> None:
-        """Cancel the preparations in the background."""
-        for task in self._warming:
+        """Cancel the loading of keys in the background."""
+        for task in self._loading:
             task.cancel()
-        await asyncio.gather(*self._warming, return_exceptions=True)
+        await asyncio.gather(*self._loading, return_exceptions=True)
 
-    async def _warm(self, client_id: str) -> None:
+    async def _load_key(self, client_id: str) -> None:
         try:
             evaluation = await run_in_threadpool(self._jobs.evaluation, client_id, DECIDE)
-            await self._executor.warm(evaluation)
+            seconds = await self._executor.load_key(evaluation)
         except ApplicationError:
             return  # erased in the meantime
         except TrisealError as error:
-            logger.warning("cannot warm the engine: %s", error.message)
+            logger.warning("cannot load a key in advance: %s", error.message)
+        else:
+            if seconds is not None:
+                self._metrics.loaded_key(IN_ADVANCE, seconds)
 
 
 def _fault_of(state: ProgramState, program: str) -> TrisealError:

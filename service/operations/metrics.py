@@ -45,8 +45,13 @@ DONE, FAILED, CANCELLED, ERASED = "done", "failed", "cancelled", "erased"
 OUTCOMES = (DONE, FAILED, CANCELLED, ERASED)
 """`erased`: the application was erased, or expired, while its program ran."""
 QUEUED, RUNNING = "queued", "running"
+IN_ADVANCE, IN_RUN = "in_advance", "in_run"
+"""Times at which an evaluation key is loaded: once it has arrived, or by a run that needs it."""
 OTHER = "other"
 SECONDS: Final = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
+
+LEAST_LOADING_SECONDS = 0.001
+"""Finding a loaded key takes less."""
 
 # Creation times of counters add nothing to the server's start time and double the output.
 disable_created_metrics()  # type: ignore[no-untyped-call]
@@ -68,6 +73,13 @@ class Metrics:
             "triseal_evaluation_seconds",
             "Duration of finished evaluations in seconds, without the time in the queue.",
             ("program",),
+            buckets=SECONDS,
+            registry=registry,
+        )
+        self._key_loading = Histogram(
+            "triseal_key_loading_seconds",
+            "Time that loading an evaluation key took; in_run: that a run waited for it.",
+            ("when",),
             buckets=SECONDS,
             registry=registry,
         )
@@ -104,6 +116,14 @@ class Metrics:
     def evaluated(self, program: str, seconds: float) -> None:
         """Record the duration of an evaluation, in seconds."""
         self._seconds.labels(_listed(program, PROGRAM_NAMES)).observe(seconds)
+
+    def loaded_key(self, when: str, seconds: float) -> None:
+        """Record the time for loading a key, in seconds, unless it was loaded already.
+
+        `when` is IN_ADVANCE or IN_RUN.
+        """
+        if seconds >= LEAST_LOADING_SECONDS:
+            self._key_loading.labels(when).observe(seconds)
 
     def received(self, slot: str, size: int) -> None:
         """Count the bytes of a completely received file, valid or not."""
@@ -147,6 +167,8 @@ class Metrics:
                 self._runs.labels(program, outcome)
         for slot in SLOT_NAMES:
             self._received.labels(slot)
+        for when in (IN_ADVANCE, IN_RUN):
+            self._key_loading.labels(when)
 
 
 class ProblemCount:

@@ -164,6 +164,7 @@ class RunRecord(Record):
     owner: Mapped[str | None] = mapped_column(String(32))
     lease: Mapped[float | None]
     seconds: Mapped[float | None]
+    loading_seconds: Mapped[float | None]
     sha256: Mapped[str | None] = mapped_column(String(64))
     size: Mapped[int | None] = mapped_column(BigInteger)
     seed: Mapped[bytes | None] = mapped_column(LargeBinary)

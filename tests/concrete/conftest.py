@@ -1,49 +1,35 @@
-"""Deployments compiled for Concrete once for all tests, since compilation takes seconds."""
-
-import fcntl
-import os
-from contextlib import contextmanager
+"""Deployments compiled for Concrete and keys that all tests share, since each takes seconds."""
 
 import pytest
 
 from engines.concrete.build import build
 from engines.levelled.build import build as build_levelled
+from tests.concrete.compiled import Compiled
 from tests.concrete.deployments import Runs
 from tests.conftest import write_small_deployment
 
 
-@contextmanager
-def shared_folder(tmp_path_factory, name):
-    """Yield a folder of all processes of this run, and whether it still has to be filled.
-
-    One process at a time is in the context; an exception in it leaves the folder to be filled.
-    """
-    base = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        base = base.parent
-    folder = base / name
-    with (base / f"{name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        done = base / f"{name}.done"
-        folder.mkdir(exist_ok=True)
-        yield folder, not done.exists()
-        done.touch()
+@pytest.fixture(scope="session")
+def compiled(request, tmp_path_factory):
+    """Return the deployments that are kept between runs, unless pytest's cache is disabled."""
+    cache = getattr(request.config, "cache", None)
+    folder = tmp_path_factory.mktemp("compiled") if cache is None else cache.mkdir("compiled")
+    return Compiled(folder)
 
 
 @pytest.fixture(scope="session")
-def both_deployment(tmp_path_factory, layout, small_booster, small_programs, small_programs_of):
-    """Return a deployment for Concrete and for the levelled engine.
+def both_deployment(compiled, layout, small_booster, small_programs, small_programs_of):
+    """Return a deployment for Concrete and for the levelled engine."""
 
-    It is compiled by the first of the run's processes that needs it.
-    """
-    with shared_folder(tmp_path_factory, "both") as (folder, first):
-        if first:
-            engines = {
-                "levelled": build_levelled(small_programs_of, layout, folder, opens="score"),
-                "concrete": build(small_programs, layout, folder),
-            }
-            write_small_deployment(folder, layout.schema, small_booster, small_programs, engines)
-    return folder
+    def write(folder):
+        engines = {
+            "levelled": build_levelled(small_programs_of, layout, folder, opens="score"),
+            "concrete": build(small_programs, layout, folder),
+        }
+        write_small_deployment(folder, layout.schema, small_booster, small_programs, engines)
+        return folder
+
+    return compiled.deployment("both", write)
 
 
 @pytest.fixture(scope="session")

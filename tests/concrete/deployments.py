@@ -16,6 +16,7 @@ from features.encoding import Layout
 from model.booster import Ensemble
 from model.program import Program, decide_program, explain_program
 from model.quantise import quantise
+from tests.concrete.compiled import Compiled
 from tests.conftest import write_small_deployment
 
 
@@ -35,11 +36,17 @@ class Runs:
         self.key_slot = self.slot(self.holder, EVALUATION_KEY)
 
     @classmethod
-    def built(cls, folder: Path, layout: Layout, programs: dict[str, Program]) -> Runs:
-        """Return an instance for a deployment of these programs, written to `folder`."""
-        facts = build(programs, layout, folder)
-        write_small_deployment(folder, layout.schema, b"{}", programs, {"concrete": facts})
-        return cls(folder, layout)
+    def built(
+        cls, compiled: Compiled, name: str, layout: Layout, programs: dict[str, Program]
+    ) -> Runs:
+        """Return an instance for a deployment of these programs, called `name`."""
+
+        def write(folder: Path) -> Path:
+            facts = build(programs, layout, folder)
+            write_small_deployment(folder, layout.schema, b"{}", programs, {"concrete": facts})
+            return folder
+
+        return cls(compiled.deployment(name, write), layout)
 
     def slot(self, party: str, file_name: str = ENCRYPTED_INPUTS) -> Slot:
         found = slot_of(self.server.public.slots, party, file_name)

@@ -7,7 +7,7 @@ from training.compile import compile_deployment
 def test_recompiling_for_concrete_gives_the_same_engine_and_programs(
     trained, both_deployment, tmp_path
 ):
-    """Binaries and warm-up inputs may differ, but nothing that identifies the model.
+    """Binaries may differ, but nothing that identifies the model.
 
     The version is a digest of what is compared here and of the other engines.
     """

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from engines.envelope import digest_of
 from engines.interface import DECIDE, ENCRYPTED_INPUTS, EVALUATION_KEY, EXPLAIN
 from features.encoding import Layout
 from features.schema import Schema
@@ -148,10 +149,11 @@ def test_stored_secret_works_in_another_process(runs, rows, tmp_path):
     assert runs.opened(DECIDE, sent) == reference_scores(runs.programs[DECIDE], mixed)
 
 
-def test_warm_needs_only_the_evaluation_key(runs, rows):
-    key = {(runs.holder, EVALUATION_KEY): runs.keys.evaluation}
-    runs.server.warm(key)
+def test_loaded_key_is_kept_for_the_evaluation(runs, rows, monkeypatch):
+    runs.server.forget([digest_of(runs.keys.evaluation)])
+    runs.server.load_key({(runs.holder, EVALUATION_KEY): runs.keys.evaluation})
     sent = runs.messages(rows[0])
+    monkeypatch.setattr(runs.server._keys, "read", None)  # so that reading it again would fail
     told = []
     result = runs.server.evaluate(DECIDE, sent, told.append)
     opened = runs.party.open(DECIDE, result, runs.keys.secret)
@@ -179,13 +181,13 @@ def two_party_ensemble(layout):
     )
 
 
-def test_two_parties_with_missing_values_are_exact(tmp_path):
+def test_two_parties_with_missing_values_are_exact(compiled):
     """On inputs with every pair of values of two columns."""
     layout = Layout(Schema.parse(TWO_PARTIES))
     programs = programs_of(two_party_ensemble(layout), layout)
     assert programs[DECIDE].plan.lookups
     assert not programs[EXPLAIN].plan.lookups  # all products are with the explained column
-    runs = Runs.built(tmp_path, layout, programs)
+    runs = Runs.built(compiled, "two_parties", layout, programs)
     states = np.stack(np.meshgrid(*([*range(c.n_states)] for c in layout.codes)), -1)
     states = states.reshape(-1, len(layout.codes))
     assert len(states) == 36
@@ -204,14 +206,14 @@ def linear_ensemble(layout):
     return Ensemble(tuple(trees), 0.0)
 
 
-def test_programs_without_lookups_are_exact(tmp_path, layout, rows):
+def test_programs_without_lookups_are_exact(compiled, layout, rows):
     """A linear decision, and the explanation of a constant one."""
     linear, constant = (
         programs_of(ensemble, layout, score_bits=8)
         for ensemble in (linear_ensemble(layout), Ensemble((), -1.0))
     )
     programs = {DECIDE: linear[DECIDE], EXPLAIN: constant[EXPLAIN]}
-    runs = Runs.built(tmp_path, layout, programs)
+    runs = Runs.built(compiled, "no_lookups", layout, programs)
     assert runs.facts["lookups"] == {DECIDE: 0, EXPLAIN: 0}
     # Without one Concrete would choose parameters that are too small for the weights.
     assert len(runs.facts["parameters"]["bootstrap"]) == 1

@@ -118,10 +118,13 @@ def write_deployment(folder, layout, booster, programs, bits, y):
 
 
 @pytest.fixture(scope="module")
-def played(tmp_path_factory, layout, credit_data, small_booster, small_programs):
-    folder = tmp_path_factory.mktemp("concrete_ml")
+def played(compiled, layout, credit_data, small_booster, small_programs):
     (bits, y), _ = credit_data
-    return Played(write_deployment(folder, layout, small_booster, small_programs, bits, y))
+
+    def write(folder):
+        return write_deployment(folder, layout, small_booster, small_programs, bits, y)
+
+    return Played(compiled.deployment("concrete_ml", write))
 
 
 def with_remaining(played, rows, count):
@@ -232,13 +235,17 @@ def test_explanation_in_the_highest_bin_is_empty(played, credit_data):
     assert played.explain(with_remaining(played, credit_data[1][0], 0)) == ()
 
 
-def test_two_parties_decide_and_explain(tmp_path, two_parties, credit_data):
+def test_two_parties_decide_and_explain(compiled, two_parties, credit_data):
     (bits, y), _ = credit_data
-    booster = model_json(fit(Shape("tiny", (Stage(2, 1),)), two_parties, bits, y))
-    ensemble = parse_ensemble(json.loads(booster), two_parties)
-    decide = decide_program(quantise(ensemble, two_parties, 7, bits), two_parties)
-    programs = {DECIDE: decide, EXPLAIN: explain_program(decide, two_parties)}
-    played = Played(write_deployment(tmp_path, two_parties, booster, programs, bits, y))
+
+    def write(folder):
+        booster = model_json(fit(Shape("tiny", (Stage(2, 1),)), two_parties, bits, y))
+        ensemble = parse_ensemble(json.loads(booster), two_parties)
+        decide = decide_program(quantise(ensemble, two_parties, 7, bits), two_parties)
+        programs = {DECIDE: decide, EXPLAIN: explain_program(decide, two_parties)}
+        return write_deployment(folder, two_parties, booster, programs, bits, y)
+
+    played = Played(compiled.deployment("concrete_ml_two_parties", write))
     row = with_remaining(played, credit_data[1][0], 1)
     assert played.decide(row) == tuple(played.reference(row[None, :]))
     assert played.explain(row) == tuple(played.reference(played.counterfactuals(row)))

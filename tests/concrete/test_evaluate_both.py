@@ -2,10 +2,22 @@
 
 import json
 from dataclasses import replace
+from functools import lru_cache
+
+import pytest
 
 import training.evaluate
 from training.encrypted_runs import EncryptedRuns
 from training.evaluate import BOTH
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_key_for_each_engine():
+    """Make the keys of an engine once for both tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training.evaluate, "EncryptedRuns", lru_cache(EncryptedRuns))
+        yield
+
 
 SCORES = 11  # of an explanation: 6 bins, 3 values of alternatives and 2 of a pair
 

@@ -18,15 +18,20 @@ from training.encrypted_runs import EncryptedRuns
 
 
 @pytest.fixture(scope="module")
-def two_parties(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("two_parties")
-    rows = home_equity_rows()
-    return train_and_compile(folder, HOME_EQUITY, rows, "BAD", ["concrete"], in_this_process)
+def two_parties(compiled):
+    """Return the folder of the deployment."""
+
+    def write(folder):
+        rows = home_equity_rows()
+        engines = ["concrete"]
+        return train_and_compile(folder, HOME_EQUITY, rows, "BAD", engines, in_this_process)[0]
+
+    return compiled.deployment("home_equity", write)
 
 
 @pytest.fixture(scope="module")
 def concrete_connection(two_parties, tmp_path_factory):
-    server = started(tmp_path_factory.mktemp("server"), two_parties[0], "concrete")
+    server = started(tmp_path_factory.mktemp("server"), two_parties, "concrete")
     made = server.connect(tmp_path_factory.mktemp("parties"))
     yield made
     made.client.close()
@@ -36,7 +41,7 @@ def concrete_connection(two_parties, tmp_path_factory):
 def test_own_data_of_two_parties_decides_and_explains_with_concrete(
     two_parties, concrete_connection
 ):
-    oracle = Oracle(two_parties[0])
+    oracle = Oracle(two_parties)
     record = oracle.find(Outcome.TURNED) | {"DEBTINC": None}
     sent, decision, explanation = whole_application(concrete_connection, oracle, record)
     assert [s.party for s in sent] == ["borrower", "bureau"]
@@ -53,7 +58,7 @@ def test_scores_of_many_records_are_exact_under_encryption(two_parties):
 
     The last two records differ only in optional columns, and so do their scores.
     """
-    runs, oracle = EncryptedRuns("concrete", two_parties[0]), Oracle(two_parties[0])
+    runs, oracle = EncryptedRuns("concrete", two_parties), Oracle(two_parties)
     layout = runs.deployment.layout
     missing = oracle.default() | {"DEBTINC": None, "REASON": None}
     given = oracle.default() | {"DEBTINC": 10.0, "REASON": "HomeImp"}

@@ -255,7 +255,7 @@ def test_an_engine_runs_in_its_own_process(clear_deployment, layout):
         assert set(engine.facts) == {
             "load_seconds",
             "key_seconds",
-            "warm_seconds",
+            "key_loading_seconds",
             "evaluation_key_bytes",
             "secret_bytes",
         }
@@ -308,7 +308,7 @@ def engine_figures(seconds, bootstraps, explained=True):
     return {
         "load_seconds": 0.1,
         "key_seconds": 1.0,
-        "warm_seconds": 0.5,
+        "key_loading_seconds": 0.5,
         "evaluation_key_bytes": 20_000_000,
         "secret_bytes": 1000,
         "peak_bytes": 500_000_000,

@@ -6,9 +6,19 @@ from dataclasses import replace
 
 import pytest
 
+from contract.http import ProgramState
 from engines.interface import DECIDE, EXPLAIN, PUBLIC_KEY
 from model.explanation import CAVEAT, Explanation, Outcome, Varied, VariedPair
-from parties.results import ALL, SERVER, Decision, ExplanationOpened, KeysMade, Message, SliceSent
+from parties.results import (
+    ALL,
+    SERVER,
+    Decision,
+    ExplanationOpened,
+    KeysMade,
+    Message,
+    ProgramRun,
+    SliceSent,
+)
 from parties.run_follower import RunNews
 from tests.ui.conftest import public_of, with_parties
 from ui import panels, texts
@@ -166,7 +176,8 @@ def test_run_status_is_in_strip_and_panel(public, program):
         ("queued", 0.0, "", "Queued: it starts as soon as a worker is free."),
         ("running", 0.4, "", "Running on the server: 40% done.</p><progress"),
     ):
-        state.news = RunNews(program, status, share, text)
+        found = None if status == "waiting" else ProgramState(status=status, progress=share)
+        state.news = RunNews(program, status, found, text)
         assert says in own(state, public) and other(state, public) == before
         assert "<busy>" not in own(state, public)
         assert panels.strip(state, public).count(f"<span>{status.capitalize()}</span>") == 1
@@ -179,8 +190,46 @@ def test_run_status_is_in_strip_and_panel(public, program):
     assert "Cancelled" not in own(state, public)
 
 
+@pytest.mark.parametrize(
+    ("progress", "runs", "left", "says"),
+    [
+        (0.0, 5, None, "Run 1 of 5, one for each value that is tried."),
+        (0.4, 5, 41, "Run 3 of 5, one for each value that is tried; about 41 s left."),
+        (0.6, 5, 130, "Run 4 of 5, one for each value that is tried; about 2 min left."),
+        (1.0, 5, 0, "Run 5 of 5, one for each value that is tried; about 1 s left."),
+        (0.4, 1, 41, "Running on the server: 40% done."),
+    ],
+)
+def test_explanation_by_several_runs_shows_run_and_remaining_time(progress, runs, left, says):
+    assert says == panels.run_words(
+        ProgramState(
+            status="running",
+            phase="evaluating",
+            progress=progress,
+            runs=runs,
+            remaining_seconds=left,
+        )
+    )
+
+
+def test_loading_of_key_is_phase_of_its_own(public):
+    state = PageState()
+    state.asks(DECIDE)
+    loading = ProgramState(status="running", phase="loading_key")
+    state.news = RunNews(DECIDE, "running", loading)
+    shown = panels.run_panel(state, public)
+    assert "Loading the key" in shown and "% done" not in shown
+    assert "<progress" in shown and "value=" not in shown
+    state.heard()
+    done = ProgramState(status="done", seconds=0.5, loading_seconds=2.5)
+    state.ran(ProgramRun.of("id", DECIDE, done, 3.2, ()))
+    assert "Key loaded in</dt><dd>2.5 s" in panels.run_panel(state, public)
+    state.ran(ProgramRun.of("id", DECIDE, done.model_copy(update={"loading_seconds": 0.0}), 1, ()))
+    assert "Key loaded" not in panels.run_panel(state, public)
+
+
 def test_followed_call_yields_progress_then_result():
-    first, second = RunNews(DECIDE, "queued"), RunNews(DECIDE, "running", 0.5)
+    first, second = RunNews(DECIDE, "queued"), RunNews(DECIDE, "running")
     go_on = threading.Event()
 
     def call(tell):

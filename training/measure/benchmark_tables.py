@@ -49,6 +49,12 @@ def comparison_rows(result: dict[str, Any]) -> list[dict[str, Any]]:
 
     recorded = (ours["recorded"], peer["recorded"])
     uploads = [sum(sum(sizes) for sizes in r["input_bytes"].values()) / 1e3 for r in recorded]
+    # Absent from measurements of versions that loaded the key in the first evaluation.
+    loading = [
+        row("load the evaluation key", "s", *(e["key_loading_seconds"] for e in (ours, peer)))
+        for _ in range(1)
+        if "key_loading_seconds" in ours
+    ]
     return [
         row("decide", "s", *program(DECIDE, "evaluate_seconds")),
         row("explain, every remaining bin", "s", *program(EXPLAIN, "evaluate_seconds")),
@@ -67,6 +73,7 @@ def comparison_rows(result: dict[str, Any]) -> list[dict[str, Any]]:
             ours["evaluation_key_bytes"] / megabyte,
             peer["evaluation_key_bytes"] / megabyte,
         ),
+        *loading,
         row("all parties' encrypted inputs", "KB", *uploads),
         row("encrypt, all parties", "s", *program(DECIDE, "encrypt_seconds")),
         row("open", "s", *program(DECIDE, "open_seconds")),

@@ -52,7 +52,7 @@ class _EngineRuns:
         return {
             "load_seconds": runs.load_seconds,
             "key_seconds": runs.key_seconds,
-            "warm_seconds": runs.warm_seconds,
+            "key_loading_seconds": runs.key_loading_seconds,
             "evaluation_key_bytes": len(runs.keys.evaluation),
             "secret_bytes": len(runs.keys.secret),
         }

@@ -258,8 +258,8 @@ def agreement(application: ApplicationAgent, program: str, public: PublicModel) 
     found = None if state is None else state.run_of(program)
     bar = ""
     if found is not None and found.under_way:
-        text = panels.run_words(found.status, found.progress)
-        bar = panels.run_bar(found.progress) if found.status == "running" else ""
+        text = panels.run_words(found)
+        bar = panels.run_bar(found) if found.status == "running" else ""
     elif found is not None and found.stopped:
         text = f"The run {'was cancelled' if found.status == 'cancelled' else 'failed'}."
     return f'<p role="status">All parties have agreed. {escape(text)}</p>{bar}{open_to}'

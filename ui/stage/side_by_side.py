@@ -119,7 +119,7 @@ def _concrete(deployment: Deployment, bits: Mapping[str, Bits]) -> dict[str, Any
         (holder, EVALUATION_KEY): pair.evaluation,
         **_encrypted(times, bits, lambda name: party.encrypt(name, bits[name], pair.secret)),
     }
-    server.warm(messages)
+    server.load_key(messages)
 
     def opened(program: str, result: bytes) -> tuple[float, ...]:
         return party.open(program, result, pair.secret)

@@ -14,7 +14,7 @@ import ray
 from ray import ObjectRef
 
 from service.execution.cache import BoundedCache
-from service.execution.interface import Introduction
+from service.execution.interface import Evaluated, Introduction, RunProgress
 from service.execution.sandbox import end_with_parent
 from service.execution.worker import EngineSource, Worker, evaluation_faults
 from utils.errors import StoredDataDamaged
@@ -38,7 +38,7 @@ class EvaluationActor:
         end_with_parent()  # Ray's own process on the node, without which the actor is unreachable
         self._worker = Worker(source)
         self._kept = BoundedCache[bytes]((source.memory << 20) // KEPT_SHARE)
-        self._at: tuple[str, float] | None = None
+        self._at: tuple[str, RunProgress] | None = None
 
     def introduce(self) -> Introduction:
         """Load the engine; raises EngineUnavailable, DeploymentError."""
@@ -46,28 +46,31 @@ class EvaluationActor:
 
     def evaluate(
         self, job: str, program: str, store: str, sent: Sent, seed: bytes | None = None
-    ) -> tuple[bytes, float]:
-        """Return the sealed result and the time of the evaluation alone, in seconds.
+    ) -> Evaluated:
+        """Return the sealed result, with its times.
 
         Raises the errors of Worker.evaluate, StoredDataDamaged, and Ray's errors if a message
         cannot be fetched.
         """
 
-        def progress(share: float) -> None:
-            self._at = (job, min(max(float(share), 0.0), 1.0))
+        def report(found: RunProgress) -> None:
+            self._at = (job, found)
 
         try:
             messages = self._messages(program, store, sent)
-            return self._worker.evaluate(program, store, messages, progress, seed)
+            return self._worker.evaluate(program, store, messages, report, seed)
         finally:
             self._at = None
 
-    def warm(self, program: str, store: str, sent: Sent) -> None:
-        """Prepare for a first run; raises the errors of fetching messages, as `evaluate` does."""
-        self._worker.warm(store, self._messages(program, store, sent))
+    def load_key(self, program: str, store: str, sent: Sent) -> float:
+        """Load an application's key in advance; return the seconds it took.
 
-    def progress(self, job: str) -> float | None:
-        """Return the finished share of a job; None if it is not running."""
+        Raises the errors of fetching messages, as `evaluate` does.
+        """
+        return self._worker.load_key(store, self._messages(program, store, sent))
+
+    def progress(self, job: str) -> RunProgress | None:
+        """Return the progress of a job; None if it is not running."""
         at = self._at
         return at[1] if at is not None and at[0] == job else None
 

@@ -19,8 +19,16 @@ os.environ["RAY_ENABLE_AUTO_CONNECT"] = "0"
 
 import ray
 
-from engines.interface import Progress
-from service.execution.interface import Evaluation, Executor, Introduction, WorkerLostError
+from service.execution.interface import (
+    Evaluated,
+    Evaluation,
+    Executor,
+    Introduction,
+    Reporter,
+    RunProgress,
+    WorkerLostError,
+)
+from service.execution.keys_in_advance import KeysInAdvance
 from service.execution.pool import Pool
 from service.execution.ray.objects import MessageObjects, room_for_messages
 from service.execution.ray.worker import MessageLostError, RayWorker, make_actor
@@ -57,6 +65,7 @@ class RayExecutor(Executor):
         self._place = place
         self._objects = MessageObjects(place, 0)
         self._under_way = RunningEvaluations()
+        self._keys = KeysInAdvance()
         self._starts: list[asyncio.Task[Introduction]] = []
         self._watch: asyncio.Task[None] | None = None
 
@@ -79,22 +88,26 @@ class RayExecutor(Executor):
         self._watch = self._watch or asyncio.create_task(self._watch_idle())
         return introduction
 
-    async def evaluate(self, evaluation: Evaluation, progress: Progress) -> tuple[bytes, float]:
-        return await self._under_way.run(evaluation.job, self._evaluate(evaluation, progress))
+    async def evaluate(self, evaluation: Evaluation, report: Reporter) -> Evaluated:
+        return await self._under_way.run(evaluation.job, self._evaluate(evaluation, report))
 
-    async def warm(self, evaluation: Evaluation) -> None:
+    async def load_key(self, evaluation: Evaluation) -> float | None:
         if not self._pool.idle:
-            return
+            return None
+        program, store = evaluation.program, evaluation.store
         try:
-            sent = await asyncio.to_thread(self._objects.of, evaluation)
-            async with self._pool.lend_answering(
-                evaluation.store, LEND_SECONDS, _answers
-            ) as worker:
-                await worker.call(self._seconds, "warm", evaluation.program, evaluation.store, sent)
+            with self._keys.loading(store):
+                sent = await asyncio.to_thread(self._objects.of, evaluation)
+                async with self._pool.lend_answering(store, LEND_SECONDS, _answers) as worker:
+                    seconds: float = await worker.call(
+                        self._seconds, "load_key", program, store, sent
+                    )
+                    return seconds
         except (WorkerLostError, MessageLostError) as error:
-            logger.error("warming the engine failed (%s)", error)
+            logger.error("loading a key failed (%s)", error)
         except TrisealError as error:
-            logger.warning("cannot warm the engine: %s", error.message)
+            logger.warning("cannot load a key in advance: %s", error.message)
+        return None
 
     def cancel(self, job: str) -> None:
         self._under_way.cancel(job)
@@ -150,24 +163,29 @@ class RayExecutor(Executor):
                 fault = error
         raise fault or EngineUnavailable("There are no workers (TRISEAL_WORKERS).")
 
-    async def _evaluate(self, evaluation: Evaluation, progress: Progress) -> tuple[bytes, float]:
+    async def _evaluate(self, evaluation: Evaluation, report: Reporter) -> Evaluated:
+        waited = await self._keys.wait(evaluation.store, report)
+        evaluated = await self._tried(evaluation, report)
+        return evaluated._replace(loading_seconds=evaluated.loading_seconds + waited)
+
+    async def _tried(self, evaluation: Evaluation, report: Reporter) -> Evaluated:
         try:
-            return await self._attempt(evaluation, progress)
+            return await self._attempt(evaluation, report)
         except MessageLostError:
             logger.warning("a message is lost from the object store; storing it again")
         self._objects.drop(evaluation.store)
         try:
-            return await self._attempt(evaluation, progress)
+            return await self._attempt(evaluation, report)
         except MessageLostError as error:
             raise WorkerLostError("died") from error
 
-    async def _attempt(self, evaluation: Evaluation, progress: Progress) -> tuple[bytes, float]:
+    async def _attempt(self, evaluation: Evaluation, report: Reporter) -> Evaluated:
         sent = await asyncio.to_thread(self._objects.of, evaluation)
         job, program, store = evaluation.job, evaluation.program, evaluation.store
         async with self._pool.lend_answering(store, LEND_SECONDS, _answers) as worker:
-            polling = asyncio.create_task(_poll(worker, job, progress))
+            polling = asyncio.create_task(_poll(worker, job, report))
             try:
-                answer: tuple[bytes, float] = await worker.call(
+                answer: Evaluated = await worker.call(
                     self._seconds, "evaluate", job, program, store, sent, evaluation.seed
                 )
                 return answer
@@ -218,9 +236,11 @@ def _replace_silent(worker: RayWorker) -> None:
         worker.replace(kill=True)
 
 
-async def _poll(worker: RayWorker, job: str, progress: Progress) -> None:
+async def _poll(worker: RayWorker, job: str, report: Reporter) -> None:
+    latest: RunProgress | None = None
     while True:
         await asyncio.sleep(POLL_SECONDS)
-        share = await worker.ask("progress", job)
-        if share is not None:
-            progress(share)
+        found: RunProgress | None = await worker.ask("progress", job)
+        if found is not None and found != latest:
+            latest = found
+            report(found)

@@ -93,10 +93,10 @@ class _Calls:
                 return await executor.start()
             case "evaluate":
                 return await executor.evaluate(
-                    argument, lambda share: self._pipe.send(("progress", ticket, share))
+                    argument, lambda found: self._pipe.send(("progress", ticket, found))
                 )
-            case "warm":
-                return await executor.warm(argument)
+            case "load_key":
+                return await executor.load_key(argument)
             case _:
                 return await executor.forget(argument)
 

@@ -18,8 +18,14 @@ from typing import Any
 
 from starlette.concurrency import run_in_threadpool
 
-from engines.interface import Progress
-from service.execution.interface import Evaluation, Executor, Introduction, WorkerLostError
+from service.execution.interface import (
+    Evaluated,
+    Evaluation,
+    Executor,
+    Introduction,
+    Reporter,
+    WorkerLostError,
+)
 from service.execution.pipe import MessagePipe
 from service.execution.ray.executor_process import serve
 from utils.errors import EngineUnavailable, TrisealError
@@ -49,7 +55,7 @@ class ExecutorProxy(Executor):
         self._state = (0, False)
         self._tickets = itertools.count(1)
         self._answers: dict[int, asyncio.Future[Any]] = {}
-        self._listeners: dict[int, Progress] = {}
+        self._listeners: dict[int, Reporter] = {}
         self._stopped = False
 
     @property
@@ -70,18 +76,19 @@ class ExecutorProxy(Executor):
                 self._introduction = await self._call("start")
             return self._introduction
 
-    async def evaluate(self, evaluation: Evaluation, progress: Progress) -> tuple[bytes, float]:
+    async def evaluate(self, evaluation: Evaluation, report: Reporter) -> Evaluated:
         if self._introduction is None:
             raise _lost()
         try:
-            answer: tuple[bytes, float] = await self._call("evaluate", evaluation, progress)
+            answer: Evaluated = await self._call("evaluate", evaluation, report)
         except asyncio.CancelledError:
             self.cancel(evaluation.job)
             raise
         return answer
 
-    async def warm(self, evaluation: Evaluation) -> None:
-        await self._call_safely("warm", evaluation)
+    async def load_key(self, evaluation: Evaluation) -> float | None:
+        seconds: float | None = await self._call_safely("load_key", evaluation)
+        return seconds
 
     def cancel(self, job: str) -> None:
         self._send(("cancel", job))
@@ -114,11 +121,11 @@ class ExecutorProxy(Executor):
         self._pipe = await MessagePipe.over(near)
         self._listening = asyncio.create_task(self._receive(self._pipe))
 
-    async def _call(self, name: str, what: Any = None, progress: Progress | None = None) -> Any:
+    async def _call(self, name: str, what: Any = None, report: Reporter | None = None) -> Any:
         ticket = next(self._tickets)
         self._answers[ticket] = answer = asyncio.get_running_loop().create_future()
-        if progress is not None:
-            self._listeners[ticket] = progress
+        if report is not None:
+            self._listeners[ticket] = report
         try:
             if self._pipe is None:
                 raise _lost()
@@ -128,10 +135,11 @@ class ExecutorProxy(Executor):
             del self._answers[ticket]
             self._listeners.pop(ticket, None)
 
-    async def _call_safely(self, name: str, what: Any) -> None:
+    async def _call_safely(self, name: str, what: Any) -> Any:
         if self._pipe is not None:
             with suppress(TrisealError, WorkerLostError):
-                await self._call(name, what)
+                return await self._call(name, what)
+        return None
 
     def _send(self, message: tuple[Any, ...]) -> None:
         if self._pipe is not None:
@@ -147,9 +155,9 @@ class ExecutorProxy(Executor):
                 match message:
                     case ("state", capacity, ready):
                         self._state = (capacity, ready)
-                    case ("progress", ticket, share):
+                    case ("progress", ticket, found):
                         if (listener := self._listeners.get(ticket)) is not None:
-                            listener(share)
+                            listener(found)
                     case ("answer", ticket, result, error):
                         self._answered(ticket, result, error)
         except (EOFError, TimeoutError):

@@ -12,6 +12,7 @@ import pytest
 from service.applications.credentials import READ, SEND
 from service.applications.party_tokens import MOST_TOKENS, RENEWED_SECONDS
 from service.applications.rules import count_live
+from service.execution.interface import Evaluated
 from service.garbage_collector import (
     ORPHAN_SECONDS,
     TOMBSTONE_SECONDS,
@@ -127,7 +128,7 @@ def test_upload_is_refused_if_a_run_started_meanwhile(played: Played) -> None:
     assert claim is not None
     with pytest.raises(AlreadyRunning):
         played.fill(opened.client_id, place, b"later")
-    played.claims.finish(claim, 0.5, b"result")
+    played.claims.finish(claim, Evaluated(b"result", 0.5, 0.0))
     with pytest.raises(AlreadySent):
         played.fill(opened.client_id, place, b"later")
     result = hashlib.sha256(b"result").hexdigest()
@@ -176,7 +177,7 @@ def test_application_and_storage_quotas_are_enforced(tmp_path: Path) -> None:
 
 def test_sweep_erases_expired_applications_and_leaves_tombstones(played: Played) -> None:
     over, claim = played.running()
-    played.claims.finish(claim, 0.5, b"result")
+    played.claims.finish(claim, Evaluated(b"result", 0.5, 0.0))
     played.clock.now += HOUR / 2
     later = played.ready()
     stores = {store for store, _ in played.blobs()}

@@ -12,7 +12,7 @@ import psutil
 
 from engines.envelope import digest_of
 from engines.interface import DECIDE, ENCRYPTED_INPUTS, EVALUATION_KEY
-from service.execution.interface import Evaluation, Executor
+from service.execution.interface import Evaluation, Executor, RunProgress
 from service.storage.blobs import BlobPlace
 from settings import Settings
 from trials.stand_in import message, public_model, result_of
@@ -55,13 +55,13 @@ def settings(**changes: Any) -> Settings:
     return Settings(_env_file=None, **{**given, **changes})
 
 
-def nothing(share: float) -> None:
+def nothing(found: RunProgress) -> None:
     """Ignore the progress of an evaluation."""
 
 
 async def right(executor: Executor, orders: Orders, evaluation: Evaluation) -> bool:
     """Return True if an evaluation returns the expected result."""
-    result, _ = await executor.evaluate(evaluation, nothing)
+    result, *_ = await executor.evaluate(evaluation, nothing)
     return result == orders.expected(evaluation)
 
 

@@ -15,7 +15,7 @@ import pytest
 
 from service.execution import local
 from service.execution.checker import Checker
-from service.execution.interface import Evaluation, WorkerLostError
+from service.execution.interface import Evaluation, RunProgress, WorkerLostError
 from service.execution.local import LocalExecutor
 from settings import Settings
 from tests.service.execution.orders import (
@@ -28,7 +28,7 @@ from tests.service.execution.orders import (
     settings,
     settles_at,
 )
-from trials.stand_in import load, message, public_model, told
+from trials.stand_in import SLOW_KEY, SLOW_KEY_SECONDS, load, message, public_model, told
 from utils.errors import (
     DeploymentMissing,
     EngineUnavailable,
@@ -66,7 +66,7 @@ def run(runner: asyncio.Runner, executor: LocalExecutor) -> Run[Any]:
 
 
 async def tell(executor: LocalExecutor, orders: Orders, store: str | None = None) -> dict[str, Any]:
-    result, _ = await executor.evaluate(orders.order(b"tell", store), nothing)
+    result, *_ = await executor.evaluate(orders.order(b"tell", store), nothing)
     return told(result)
 
 
@@ -81,13 +81,72 @@ async def both(executor: LocalExecutor, orders: Orders) -> list[dict[str, Any]]:
 def test_evaluation_reports_progress(
     run: Run[Any], executor: LocalExecutor, orders: Orders
 ) -> None:
-    shares: list[float] = []
-    evaluation = orders.order(b"sleep 1.2")
-    result, seconds = run(executor.evaluate(evaluation, shares.append))
+    reports: list[RunProgress] = []
+    evaluation = orders.order(b"sleep 1", key=SLOW_KEY)
+    result, seconds, loading = run(executor.evaluate(evaluation, reports.append))
     assert result == orders.expected(evaluation)
-    assert seconds >= 1.2
+    assert seconds >= 1
+    assert loading >= SLOW_KEY_SECONDS
+    assert reports[0] == RunProgress(0.0, "loading_key", 1)
+    assert {report.phase for report in reports[1:]} == {"evaluating"}
+    shares = [report.share for report in reports]
     assert shares == sorted(shares)
     assert len(shares) >= 3
+
+
+def test_run_waits_for_its_key_to_be_loaded_in_advance(
+    run: Run[Any], executor: LocalExecutor, orders: Orders
+) -> None:
+    """Otherwise the second, free worker would load the key as well."""
+
+    async def play() -> None:
+        reports: list[RunProgress] = []
+        evaluation = orders.order(key=SLOW_KEY)
+        loading = asyncio.create_task(executor.load_key(evaluation))
+        await asyncio.sleep(0)  # it begins
+        evaluated = await executor.evaluate(evaluation, reports.append)
+        assert loading.done() and (await loading or 0) >= SLOW_KEY_SECONDS
+        assert evaluated.result == orders.expected(evaluation)
+        assert evaluated.loading_seconds > 0
+        assert reports[0].phase == "loading_key"
+        assert reports[-1].phase == "evaluating"
+        holders = [
+            orders.key_digest(evaluation) in one["kept"] for one in await both(executor, orders)
+        ]
+        assert sorted(holders) == [False, True]
+
+    run(play())
+
+
+def test_evaluation_is_cancelled_between_two_runs_of_the_model(
+    run: Run[Any], executor: LocalExecutor, orders: Orders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The worker survives with its keys, unless the current run takes too long."""
+
+    async def cancelled(order: bytes) -> tuple[str, list[RunProgress]]:
+        reports: list[RunProgress] = []
+        evaluation = orders.order(order)
+        work = asyncio.create_task(executor.evaluate(evaluation, reports.append))
+        while not any(report.runs > 1 for report in reports):
+            await asyncio.sleep(0.02)
+        executor.cancel(evaluation.job)
+        executor.cancel(evaluation.job)  # a second time changes nothing
+        lost = await error_of(work)
+        assert isinstance(lost, WorkerLostError)
+        return lost.how, reports
+
+    async def play() -> None:
+        before = {one["pid"] for one in await both(executor, orders)}
+        how, reports = await cancelled(b"runs 3 0.5")
+        assert how == "cancelled"
+        assert {report.runs for report in reports[1:]} == {3}
+        assert max(report.share for report in reports) < 1
+        assert {one["pid"] for one in await both(executor, orders)} == before
+        monkeypatch.setattr(local, "STOP_SECONDS", 0.1)
+        assert (await cancelled(b"runs 2 60"))[0] == "cancelled"
+        assert len({one["pid"] for one in await both(executor, orders)} & before) == 1
+
+    run(play())
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such bounds")
@@ -236,7 +295,7 @@ def test_erased_application_is_forgotten_by_every_worker(
     async def play() -> None:
         one, other = orders.order(), orders.order()
         assert await right(executor, orders, one)
-        await executor.warm(other)
+        await executor.load_key(other)
         assert {orders.key_digest(one), orders.key_digest(other)} <= await kept()
         await executor.forget(one.store)
         found = await kept()
@@ -262,7 +321,7 @@ def test_a_damaged_or_missing_blob_is_an_error(
     run: Run[Any], executor: LocalExecutor, orders: Orders
 ) -> None:
     async def fault(evaluation: Evaluation) -> BaseException | None:
-        await executor.warm(evaluation)
+        await executor.load_key(evaluation)
         return await error_of(executor.evaluate(evaluation, nothing))
 
     damaged, missing = orders.order(), orders.order()

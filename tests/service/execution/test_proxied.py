@@ -6,8 +6,13 @@ import asyncio
 import socket
 import time
 
-from engines.interface import Progress
-from service.execution.interface import Evaluation, Executor, Introduction
+from service.execution.interface import (
+    Evaluated,
+    Evaluation,
+    Executor,
+    Introduction,
+    Reporter,
+)
 from service.execution.pipe import MessagePipe
 from service.execution.ray.executor_process import _Calls
 from trials.stand_in import public_model
@@ -31,12 +36,13 @@ class Recording(Executor):
         self.asked.append("start")
         return Introduction(public_model(), b"")
 
-    async def evaluate(self, evaluation: Evaluation, progress: Progress) -> tuple[bytes, float]:
+    async def evaluate(self, evaluation: Evaluation, report: Reporter) -> Evaluated:
         self.asked.append("evaluate")
-        return b"", 0.0
+        return Evaluated(b"", 0.0, 0.0)
 
-    async def warm(self, evaluation: Evaluation) -> None:
-        self.asked.append("warm")
+    async def load_key(self, evaluation: Evaluation) -> float | None:
+        self.asked.append("load_key")
+        return 0.0
 
     def cancel(self, job: str) -> None:
         self.asked.append("cancel")
@@ -63,7 +69,7 @@ def test_concurrent_calls_share_one_executor() -> None:
         await asyncio.gather(
             calls.handle("start", 1, None),
             calls.handle("forget", 2, "0" * 32),
-            calls.handle("warm", 3, None),
+            calls.handle("load_key", 3, None),
         )
         received = [await server.receive() for _ in range(6)]
         pipe.close()
@@ -72,6 +78,6 @@ def test_concurrent_calls_share_one_executor() -> None:
 
     received = asyncio.run(play())
     (executor,) = made
-    assert sorted(executor.asked) == ["forget", "start", "warm"]
+    assert sorted(executor.asked) == ["forget", "load_key", "start"]
     assert {message[1] for message in received if message[0] == "answer"} == {1, 2, 3}
     assert ("state", 1, True) in received

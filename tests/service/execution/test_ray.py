@@ -22,7 +22,7 @@ from engines.interface import ENCRYPTED_INPUTS, PROGRAMS, PUBLIC_KEY
 from engines.registry import load_joint_party_engine, load_server_engine
 from model.polynomial import sample_states
 from model.reference import reference_scores
-from service.execution.interface import Evaluation, Executor, WorkerLostError
+from service.execution.interface import Evaluation, Executor, RunProgress, WorkerLostError
 from service.execution.selection import executor_of, ray_executor
 from service.execution.worker import load_registered
 from settings import ROOT
@@ -88,7 +88,7 @@ def run(runner: asyncio.Runner, executor: Executor) -> Run:
 
 
 async def tell(executor: Executor, orders: Orders, store: str | None = None) -> dict[str, Any]:
-    result, _ = await executor.evaluate(orders.order(b"tell", store), nothing)
+    result, *_ = await executor.evaluate(orders.order(b"tell", store), nothing)
     return told(result)
 
 
@@ -107,15 +107,16 @@ def test_actors_are_spread_with_application_affinity(
         assert len(ray_nodes.actors()) == 2
         assert len(ray_nodes.actors(ray_nodes.second)) == 1
         assert {answer["pid"] for answer in await both(executor, orders)} == set(ray_nodes.actors())
-        shares: list[float] = []
+        reports: list[RunProgress] = []
         evaluation = orders.order(b"sleep 1.5", key=LARGE_KEY)
-        work = asyncio.create_task(executor.evaluate(evaluation, shares.append))
+        work = asyncio.create_task(executor.evaluate(evaluation, reports.append))
         await asyncio.sleep(0.3)
         other = await tell(executor, orders)
-        result, seconds = await work
+        result, seconds, _ = await work
         assert (result, seconds >= 1.5) == (orders.expected(evaluation), True)
+        assert len(reports) >= 2
+        shares = [report.share for report in reports]
         assert shares == sorted(shares)
-        assert len(shares) >= 2
         for _ in range(3):
             assert (await tell(executor, orders, evaluation.store))["pid"] != other["pid"]
         assert other["niceness"] > 0
@@ -153,7 +154,7 @@ def test_the_levelled_engine_opens_to_the_reference(
         local = load_server_engine("levelled", levelled_deployment)
         for program in PROGRAMS:
             evaluation = Evaluation(secrets.token_hex(16), program, store, names)
-            result, _ = await cluster.evaluate(evaluation, nothing)
+            result, *_ = await cluster.evaluate(evaluation, nothing)
             opened = party.open(program, result, keys.secret)
             assert opened == party.open(program, local.evaluate(program, sent), keys.secret)
             assert opened == reference_scores(deployment.programs_of("levelled")[program], row)
@@ -173,7 +174,7 @@ def test_node_failure_loses_no_evaluation(
         async with places:
             while True:
                 try:
-                    result, _ = await executor.evaluate(
+                    result, *_ = await executor.evaluate(
                         evaluation, lambda share: begun.add(evaluation.job)
                     )
                     return result == orders.expected(evaluation)
@@ -200,7 +201,7 @@ def test_errors_are_returned_and_actors_survive(
     run: Run, executor: Executor, orders: Orders, ray_nodes: RayNodes
 ) -> None:
     async def fault(evaluation: Evaluation) -> BaseException | None:
-        await executor.warm(evaluation)
+        await executor.load_key(evaluation)
         return await error_of(executor.evaluate(evaluation, nothing))
 
     async def play() -> None:
@@ -228,7 +229,7 @@ def test_erased_application_is_forgotten_by_busy_actors(
     async def play() -> None:
         one, other = orders.order(key=LARGE_KEY), orders.order(key=LARGE_KEY[:-1])
         assert await right(executor, orders, one)
-        await executor.warm(other)
+        await executor.load_key(other)
         assert {orders.key_digest(one), orders.key_digest(other)} <= await kept()
         busy = [orders.order(b"sleep 2") for _ in range(2)]
         work = [asyncio.create_task(executor.evaluate(e, nothing)) for e in busy]

@@ -25,6 +25,7 @@ from governance.request_state import Grant as Allowance
 from governance.requests import AccessRequest, Action, Requester, Uses
 from service.applications.decision_files import DecisionFiles
 from service.applications.witnesses import WitnessTasksService
+from service.execution.interface import Evaluated
 from service.governance.services import Governance
 from service.storage.storage import Storage
 from tests.service.played import PUBLIC, Played
@@ -127,7 +128,7 @@ def finished(played, tmp_path) -> Finished:
     played.permits.give(client_id, token, played.permits_for(client_id))  # renewed, without them
     played.jobs.ask(client_id, token, DECIDE)
     claim = played.claims.claim()
-    assert claim is not None and played.claims.finish(claim, 1.0, b"sealed result")
+    assert claim is not None and played.claims.finish(claim, Evaluated(b"sealed result", 1.0, 0.0))
 
     with pytest.raises(OutOfStep, match="Auditor has not signed"):
         made.file()
@@ -233,6 +234,6 @@ def test_without_the_receipt_of_every_party_there_is_no_file(played) -> None:
     governance = Governance.open(played.storage, played.settings)
     files = DecisionFiles(played.storage, JOINT, played.settings, clock=played.clock)
     _, claim = played.running()  # permits without receipts
-    assert played.claims.finish(claim, 1.0, b"sealed result")
+    assert played.claims.finish(claim, Evaluated(b"sealed result", 1.0, 0.0))
     with pytest.raises(OutOfStep, match="gave no consent receipt"):
         files.file(claim.client_id, played.tokens[claim.client_id], DECIDE, governance)

@@ -26,6 +26,7 @@ from governance.log.checkpoint import (
 )
 from governance.log.entries import KINDS, OUTCOMES, Entry
 from governance.log.merkle import verify_consistency, verify_inclusion
+from service.execution.interface import Evaluated
 from service.governance.integrity import Audits
 from service.governance.services import Governance
 from service.storage.storage import Storage
@@ -308,7 +309,7 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> Settings:
         Governance.open(storage, settings)
         played = Played(storage, settings)
         _, claim = played.running()
-        assert played.claims.finish(claim, 1.0, b"result")
+        assert played.claims.finish(claim, Evaluated(b"result", 1.0, 0.0))
         assert Audits(storage, settings).result().healthy
     return settings
 

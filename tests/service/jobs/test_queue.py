@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from engines.interface import EXPLAIN, REASONS
+from service.execution.interface import Evaluated
 from service.jobs.queue import MOST_ATTEMPTS
 from tests.service.played import Played
 from tests.service.storages import DATABASES, database_settings, settings_of
@@ -60,9 +61,10 @@ def test_job_from_request_to_result(played: Played) -> None:
     }
     assert played.claims.hold(claim, 0.25)
     assert played.jobs.look(opened.client_id, "decide").progress == 0.25
-    assert played.claims.finish(claim, 0.5, b"result")
+    assert played.claims.finish(claim, Evaluated(b"result", 0.5, 0.25))
     state = played.jobs.look(opened.client_id, "decide")
     assert (state.status, state.seconds, state.attempts) == ("done", 0.5, 1)
+    assert state.loading_seconds == 0.25
     token = played.tokens[opened.client_id]
     assert played.applications.output(opened.client_id, token, "decide") == b"result"
     assert played.applications.state(opened.client_id).state == "decided"
@@ -76,7 +78,7 @@ def test_repeated_request_returns_the_same_job(played: Played) -> None:
     assert played.ask(opened.client_id).job == job
     with pytest.raises(AlreadyRunning):
         played.ask(opened.client_id, EXPLAIN)
-    played.claims.finish(claim, 0.5, b"result")
+    played.claims.finish(claim, Evaluated(b"result", 0.5, 0.25))
     assert played.ask(opened.client_id).job == job
     assert played.claims.claim() is None, "asked for six times, run once"
 
@@ -106,12 +108,12 @@ def test_expired_lease_loses_the_job_and_late_result_is_discarded(played: Played
     second = other.claim()
     assert second is not None and (second.attempt, slow.attempt) == (2, 1)
     before = played.blobs()
-    assert not played.claims.finish(slow, 0.1, b"late")
+    assert not played.claims.finish(slow, Evaluated(b"late", 0.1, 0.25))
     assert not played.claims.hold(slow, 0.5)
     assert not played.claims.fail(slow, EvaluationFailed("late"))
     assert played.blobs() == before, "nothing of the late result is kept"
-    assert other.finish(second, 0.5, b"result")
-    assert not played.claims.finish(slow, 0.1, b"later")
+    assert other.finish(second, Evaluated(b"result", 0.5, 0.25))
+    assert not played.claims.finish(slow, Evaluated(b"later", 0.1, 0.25))
     token = played.tokens[opened.client_id]
     assert played.applications.output(opened.client_id, token, "decide") == b"result"
 
@@ -135,7 +137,7 @@ def test_job_fails_after_two_worker_crashes(played: Played) -> None:
     assert played.claims.claim() is None
     assert played.ask(opened.client_id).status == "queued", "a party may ask for it again"
     claim = played.claims.claim()
-    assert played.claims.finish(claim, 0.5, b"result")
+    assert played.claims.finish(claim, Evaluated(b"result", 0.5, 0.25))
 
 
 def test_job_fails_after_repeated_server_crashes(played: Played) -> None:
@@ -169,10 +171,10 @@ def test_job_can_be_cancelled_while_queued_and_while_running(played: Played) -> 
     state = played.jobs.cancel(opened.client_id, token, "decide")
     assert (state.status, state.error_code) == ("cancelled", "run-cancelled")
     assert not played.claims.hold(claim, 0.5)
-    assert not played.claims.finish(claim, 0.5, b"result")
+    assert not played.claims.finish(claim, Evaluated(b"result", 0.5, 0.25))
     assert played.applications.state(opened.client_id).state == "ready"
     played.ask(opened.client_id)
-    assert played.claims.finish(played.claims.claim(), 0.5, b"result")
+    assert played.claims.finish(played.claims.claim(), Evaluated(b"result", 0.5, 0.25))
     assert played.jobs.cancel(opened.client_id, token, "decide").status == "done", "too late"
 
 
@@ -213,7 +215,7 @@ def test_explanation_and_reasons_come_after_the_decision(
     played.ask(opened.client_id)
     with pytest.raises(AlreadyRunning):
         played.ask(opened.client_id, program)
-    played.claims.finish(played.claims.claim(), 0.5, b"result")
+    played.claims.finish(played.claims.claim(), Evaluated(b"result", 0.5, 0.25))
     assert played.ask(opened.client_id, program).status == "queued"
     with pytest.raises(AlreadyRunning):
         played.ask(opened.client_id, other)
@@ -223,7 +225,7 @@ def test_the_result_of_an_erased_application_is_not_kept(played: Played) -> None
     opened, claim = played.running()
     played.applications.remove(opened.client_id, played.tokens[opened.client_id])
     assert not played.claims.hold(claim, 0.5)
-    assert not played.claims.finish(claim, 0.5, b"result")
+    assert not played.claims.finish(claim, Evaluated(b"result", 0.5, 0.25))
     assert played.blobs() == set()
     with pytest.raises(UnknownApplication):
         played.jobs.look(opened.client_id, "decide")

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -79,6 +80,32 @@ def test_running_program_is_cancelled_and_run_again(server: Server) -> None:
     assert application.run().status_code == 200
     assert application.output().content == expected(application, b"better")
     assert application.cancel().json()["status"] == "done", "what is done stays done"
+
+
+def test_several_runs_of_the_model_are_told_and_cancelled_between_two(server: Server) -> None:
+    """As an explanation of Concrete ML, which runs the model once for each value that it tries."""
+    application = server.filled(b"runs 4 0.4")
+    workers = set(server.workers())
+    path = f"/applications/{application.client_id}/runs/decide"
+    application.queue()
+    found: list[dict[str, Any]] = []
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline and not (found and found[-1]["progress"] > 0):
+        found += [application.state()["programs"][DECIDE]]
+        found += [server.http.get(path, headers=application.auth()).json()]
+        time.sleep(0.02)
+    latest = found[-1]
+    assert (latest["status"], latest["phase"], latest["runs"]) == ("running", "evaluating", 4)
+    assert latest["progress"] in (0.25, 0.5, 0.75)
+    assert latest["remaining_seconds"] in range(60)
+    assert application.cancel().json()["status"] == "cancelled"
+    cancelled = application.state()["programs"][DECIDE]
+    assert (cancelled["phase"], cancelled["runs"], cancelled["progress"]) == (None, 1, 0.0)
+    assert cancelled["remaining_seconds"] is None
+    assert application.send(application.parties[0], payload=b"better").status_code == 200
+    assert application.run().status_code == 200
+    assert application.output().content == expected(application, b"better")
+    assert set(server.workers()) == workers, "none has been replaced"
 
 
 def test_queued_program_is_cancelled(start: Start) -> None:

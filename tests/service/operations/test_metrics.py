@@ -17,6 +17,8 @@ from service.operations.metrics import (
     CANCELLED,
     DONE,
     FAILED,
+    IN_ADVANCE,
+    IN_RUN,
     OUTCOMES,
     PROGRAM_NAMES,
     SLOT_NAMES,
@@ -24,7 +26,7 @@ from service.operations.metrics import (
 )
 from settings import Settings
 from tests.service.driver import Server, code_of
-from trials.stand_in import load, message
+from trials.stand_in import SLOW_KEY, SLOW_KEY_SECONDS, load, message
 from utils.errors import error_classes
 
 Start = Callable[..., Server]
@@ -93,6 +95,7 @@ def test_every_series_exists_from_the_start(counted: Server) -> None:
 def test_complete_application_is_counted(counted: Server) -> None:
     application = counted.filled()
     first, second, *_ = application.parties
+    assert application.send(first, EVALUATION_KEY, payload=SLOW_KEY).status_code == 200
     application.run()
     application.run()
     results = [application.output(), application.output(headers=application.auth(second))]
@@ -111,7 +114,12 @@ def test_complete_application_is_counted(counted: Server) -> None:
     assert figures["runs_total", "explain", "done"] == 1
     assert figures["evaluation_seconds_count", "decide"] == 1
     assert 0 < figures["evaluation_seconds_sum", "decide"] < 5
-    assert figures["received_bytes_total", EVALUATION_KEY] == len(message(first, EVALUATION_KEY))
+    # Loaded in advance, for which the run waits, or by the run if the worker was busy then.
+    loaded = {when: figures["key_loading_seconds_sum", when] for when in (IN_ADVANCE, IN_RUN)}
+    assert max(loaded.values()) >= SLOW_KEY_SECONDS
+    assert figures["received_bytes_total", EVALUATION_KEY] == sum(
+        len(message(first, EVALUATION_KEY, *own)) for own in ((), (SLOW_KEY,))
+    )
     assert figures["received_bytes_total", EXPLANATION_INPUTS] > 0
     assert figures["result_bytes_total", "decide"] == sum(len(r.content) for r in results)
     assert figures["result_bytes_total", "explain"] == 0
