@@ -129,6 +129,9 @@ def test_a_record_is_refused_before_the_code_is_used(agents, levelled_oracle):
     made.files[party].write_text('{"Employed": true}')
     refused = made.play(party)
     assert refused.end() == 1 and "Years_employed is missing" in refused.printed
+    made.files[party].write_text('{"Employed": false, "Years_employed": 5}')
+    refused = made.play(party)
+    assert refused.end() == 1 and "is not employed now has 0 years" in refused.printed
     made.files[party].write_text(good)
     made.play(party).wait_for("joined.")
 

@@ -126,6 +126,13 @@ def test_steps_out_of_order_and_invalid_values_are_named(wide):
     assert "Age cannot be 'old', which is not a number" in told_now
     page.fill("#field-Age input", age)
     page.wait_for_selector(".ts-told", state="detached")  # its cause has gone
+    page.set_checked("#field-Employed input", False)
+    words = "A person who is not employed now has 0 years in the present employment."
+    assert words in told(page, "#send-credit_agency")
+    assert words in text(page, ".ts-party .ts-told")
+    page.set_checked("#field-Employed input", True)
+    page.wait_for_selector(".ts-told", state="detached")
+    assert "Send 0/3" in text(page, ".ts-strip")
     page.click("#send-bank")
     page.wait_for_selector(".ts-strip >> text=Send 1/3")
     missing = why_not(page, "#run")

@@ -333,6 +333,28 @@ def test_out_of_domain_value_shows_its_domain(wide):
     wide.frame("applicant").locator(".ts-told").wait_for(state="detached")  # its cause has gone
 
 
+def test_contradicting_values_are_refused_on_their_fields_until_they_are_corrected(wide):
+    frame = wide.frame("applicant")
+    frame.locator("#field-Age input").fill("43")
+    frame.locator("#field-Num_children input").fill("5")
+    frame.locator("#field-Household_size input").fill("1")
+    assert wide.told("applicant", "#send") == (
+        "The household counts the applicant as well, so it has more people than children. Correct "
+        "Children or Household size, then go on."
+    )
+    outline = "element => getComputedStyle(element).outlineStyle"
+    fields = {name: frame.locator(f"#field-{name}") for name in ("Num_children", "Household_size")}
+    assert [field.evaluate(outline) for field in fields.values()] == ["solid", "solid"]
+    assert frame.locator("#field-Age").evaluate(outline) == "none"
+    fields["Household_size"].locator("input").fill("5")
+    wide.page.wait_for_timeout(1000)
+    assert frame.locator(".ts-told").count() == 1
+    fields["Household_size"].locator("input").fill("6")
+    frame.locator(".ts-told").wait_for(state="detached")
+    assert fields["Num_children"].evaluate(outline) == "none"
+    assert frame.locator(".ts-strip li.done:nth-child(3)").count() == 0
+
+
 def test_example_fills_only_its_own_form(wide):
     age = wide.frame("applicant").locator("#field-Age input")
     before = age.input_value()
