@@ -18,16 +18,15 @@ def strip(state: PageState, public: PublicModel) -> str:
     done = [
         state.keys is not None,
         sent == parties,
-        state.run is not None,
         state.decision is not None,
         state.explained is not None,
     ]
-    names = ["Keys", f"Send {sent}/{parties}", "Run", "Open", "Explain"]
+    names = ["Keys", f"Send {sent}/{parties}", "Decide", "Explain"]
     if has_reasons(public):
         done.append(state.reasons is not None)
         names.append("Reasons")
     if state.news is not None:
-        place = {DECIDE: 2, REASONS: 5}.get(state.news.program, 4)
+        place = {DECIDE: 2, REASONS: 4}.get(state.news.program, 3)
         names[place] = state.news.status.capitalize()
     current = next((i for i, finished in enumerate(done) if not finished), len(done))
     items = []

@@ -1,9 +1,14 @@
 """Playing an application: which step is next, the buttons, and the end of a play."""
 
+from types import SimpleNamespace
+
+import gradio as gr
 import pytest
 
+from contract.http import Opened
 from engines.interface import DECIDE, ENCRYPTED_INPUTS, EXPLAIN, PUBLIC_KEY, REASONS
 from parties.joint.codes import JointOpening
+from settings import Settings
 from tests.parties.running import until
 from tests.ui.conftest import with_parties
 from tests.ui.test_joint_pages import ID, item, joint_public, state_of, with_reasons
@@ -11,6 +16,7 @@ from ui.stage import playing
 from ui.stage.controls import ELSEWHERE, ENDED, PLAYING, controls_of
 from ui.stage.figures import figures
 from ui.stage.opened import KEPT, OpenedApplications
+from ui.stage.page import Stage, Watched
 from ui.stage.panels import step_note
 from ui.stage.playing import FINISHED, KEY, SEND, WAITING, Due, Play, due
 from utils.errors import NotAuthorised, OutOfStep
@@ -215,3 +221,67 @@ def test_join_codes_are_given_to_the_holder_of_the_watch_token_only(application,
     for i in range(KEPT):
         opened.add(JointOpening(f"{i:032x}", {}, "token"))
     assert opened.find(ID, "its token") is None  # the oldest
+
+
+class Opener:
+    """A server that opens applications and has no news of them."""
+
+    def __init__(self, application):
+        self.application, self.count = application, 0
+
+    def open_application(self, *readers):
+        self.count += 1
+        codes = dict.fromkeys(NAMES, "c" * 43)
+        return Opened(
+            client_id=f"{self.count:032x}",
+            expires_at="2026-01-02T00:00:00+00:00",
+            join_codes=codes,
+            watch_token=f"token{self.count}",
+        )
+
+    def state(self, *_):
+        return self.application.state()
+
+    def traffic(self, *_):
+        return self.application.traffic()
+
+
+def test_an_application_under_way_is_left_only_after_a_question(application, public):
+    with gr.Blocks():
+        stage = Stage(public, Opener(application), Settings())
+    watched, request = Watched(), SimpleNamespace(headers={"host": "127.0.0.1"})
+    place = {name: stage.outputs.index(getattr(stage, name)) for name in ("frames", "asks")}
+    chosen = [list(NAMES), list(NAMES), list(NAMES[:1]), request]
+
+    def asked(view):
+        return view[place["asks"]]
+
+    first = stage.new(watched, *chosen)
+    assert "<iframe" in first[place["frames"]] and watched.fragment.endswith(f"{1:032x}.token1")
+    view = stage.new(watched, *chosen)
+    assert asked(view)["visible"] and view[place["frames"]] == gr.skip()
+    assert watched.client_id == f"{1:032x}"
+    assert not asked(stage.keep(watched))["visible"]
+    stage.new(watched, *chosen)
+    view = stage.open(watched, *chosen)  # the person leaves it
+    assert "<iframe" in view[place["frames"]] and watched.client_id == f"{2:032x}"
+    assert view[place["frames"]] != first[place["frames"]]
+    play_of(application)  # to its end
+    stage._look(watched)
+    assert not asked(stage.new(watched, *chosen)).get("visible")
+    assert watched.client_id == f"{3:032x}"  # nothing is asked after the end
+    again = Watched()
+    view = stage.arrive(again, f"#watch={1:032x}.token1", request)
+    assert view[place["frames"]] == first[place["frames"]]
+    view = stage.arrive(Watched(), f"#watch={1:032x}.token2", request)
+    assert "<iframe" not in view[place["frames"]]
+
+
+def test_a_refusal_ends_with_the_choice_that_caused_it(application, public):
+    with gr.Blocks():
+        stage = Stage(public, Opener(application), Settings())
+    watched, request = Watched(), SimpleNamespace(headers={"host": "127.0.0.1"})
+    why = stage.outputs.index(stage.why_not)
+    view = stage.new(watched, [], [], [], request)
+    assert "Choose at least one party" in view[why] and not watched.client_id
+    assert "Choose at least one party" not in stage._cleared(watched)[why]

@@ -110,11 +110,13 @@ class Stage:
 
     def open(self):
         """Open an application whose results all parties learn."""
-        self.page.get_by_role("button", name="Who learns the results").click()
+        choices = self.page.get_by_role("button", name="Who learns the results")
+        choices.click()
         for name in self.names:
             label = self.schema.party(name).label
             for group in ("#readers", "#explanation-readers"):
                 self.page.locator(group).get_by_label(label, exact=True).check()
+        choices.click()  # folds them again
         self.page.click("#new")
         for name in self.names:
             self.frame(name).locator(".ts-print").wait_for()
@@ -196,7 +198,8 @@ def opened_stage(context, demo, schema, host, size, scheme):
     """Yield a stage with a new application; before it, the stage loads no party's page."""
     one = Stage(context, demo, schema, host, size, scheme)
     for port in demo.agent_ports(len(one.names)):
-        one.page.wait_for_selector(f".ts-frames >> text=own process, {host}:{port}")
+        placed = f".ts-frames >> text=own process, {host}:{port}"
+        one.page.wait_for_selector(placed, state="attached")
     assert_fits(one.page)
     assert one.page.locator("iframe").count() == 0
     if size[0] > 720:
@@ -283,8 +286,8 @@ def test_an_application_opened_elsewhere_can_be_watched(wide, demo, schema):
         watch = f"#watch={other.client_id}.{other.watch_token}"
         page.goto(f"http://127.0.0.1:{demo.page_port}/{watch}")  # as it is printed
         page.wait_for_selector("text=opened elsewhere. Each party")
-        assert page.is_disabled("#play") and page.is_disabled("#next")
-        page.wait_for_selector('#next[title*="its parties act on their own pages"]')
+        page.wait_for_selector("#play:disabled")
+        page.wait_for_selector('#next:disabled[title*="its parties act on their own pages"]')
         described = page.get_attribute("#next", "aria-describedby")
         assert "its parties act" in page.locator(f"#{described}").text_content()
         page.wait_for_selector(".ts-strip >> text=Join 1/3")
@@ -432,6 +435,7 @@ def test_reload_keeps_the_application_and_a_new_one_has_to_be_confirmed(narrow):
     before, fragment = one.text(name, ".ts-print code"), urlsplit(page.url).fragment
     token = fragment.removeprefix("watch=").split(".")[1]
     page.reload()
+    page.wait_for_selector("iframe", state="attached")
     one.frame(name).locator(".ts-print").wait_for()
     assert one.text(name, ".ts-print code") == before and urlsplit(page.url).fragment == fragment
     one.strip_done(2)

@@ -84,7 +84,7 @@ def test_score_is_listed_as_opened_only_if_it_is(public):
 
 def test_step_strip_follows_the_state(public):
     state = PageState()
-    assert panels.strip(state, public).count('class="later"') == 4
+    assert panels.strip(state, public).count('class="later"') == 3
     state.made(KeysMade(ID, "first", ("second",), 10, 20, 0.1, ()))
     for party in public.schema_.party_names:
         state.took(slice_of(party), [1])

@@ -99,22 +99,15 @@ class _Page:
             html(
                 panels.heading(
                     3,
-                    "Run on the server",
-                    "The server evaluates the model on the ciphertexts, in a separate process.",
+                    "The decision",
+                    "The server evaluates the model on the ciphertexts, in a separate process. The "
+                    "encrypted result comes back; only the parties can open it.",
                 )
             )
             with gr.Row(elem_classes="ts-doing"):
                 self.run_button = step_button("Run the model", "run")
                 self.cancel_run_button = cancel_button("cancel-run")
                 self.run = html(panels.run_panel(start), "ts-panel")
-        with section():
-            html(
-                panels.heading(
-                    4,
-                    "Open the decision",
-                    "The encrypted result comes back; only the parties can open it.",
-                )
-            )
             with gr.Row(elem_classes="ts-doing"):
                 self.open_button = step_button("Open the decision", "open-decision")
                 self.decision = html(panels.decision_panel(start, public), "ts-panel")
@@ -122,7 +115,7 @@ class _Page:
             phrase = public.schema_.explanation.phrase.removeprefix("of ")
             html(
                 panels.heading(
-                    5,
+                    4,
                     "Explain the decision",
                     f"The server scores the same record once for every range of {phrase}: which "
                     "range would likely change the decision, all else being equal?",
@@ -137,7 +130,7 @@ class _Page:
             )
 
         with section(has_reasons(public)):
-            html(panels.heading(6, "State the reasons", AGAINST))
+            html(panels.heading(5, "State the reasons", AGAINST))
             with gr.Row(elem_classes="ts-doing"):
                 self.reasons_button = step_button("State the reasons", "reasons")
                 self.cancel_reasons_button = cancel_button("cancel-reasons")

@@ -55,6 +55,8 @@ WITNESS_SECONDS = 3.0
 POLL_SECONDS = 0.6
 """Interval at which a tick reads the application from the server."""
 WATCH = "#watch="
+CONTROLS = ("strip", "play", "next", "new", "why_not", "asks", "example")
+"""Parts that are sent once more after a change."""
 
 
 @dataclass
@@ -62,8 +64,9 @@ class Watched:
     """The state of one browser session: an application's id and its watch token.
 
     `turn` alternates with each new set of frames; see `stage_panels.frames`. `shown` has the parts
-    of the page as they were sent last. `asks` is True while the page asks whether to let go of the
-    application, and `refused` is why the last button did nothing.
+    of the page as they were sent last; unless `settled`, the controls are sent once more. `asks` is
+    True while the page asks whether to let go of the application, and `refused` is why the last
+    button did nothing.
     """
 
     client_id: str = ""
@@ -75,6 +78,7 @@ class Watched:
     refused: str = ""
     strip: str = ""
     shown: dict[str, Any] = field(default_factory=dict)
+    settled: bool = True
     quiet_until: float = 0.0
 
     @property
@@ -402,7 +406,14 @@ class Stage:
 
     async def tick(self, watched: Watched) -> View:
         """Wait for a change of the application, at most `WAIT_SECONDS`; return what changed."""
+        if not watched.settled:
+            # The result of a click may have arrived before that of an earlier tick.
+            for name in CONTROLS:
+                watched.shown.pop(name, None)
         view = await to_thread.run_sync(self._look, watched)
+        if not watched.settled:
+            watched.settled = True
+            return view
         end = time.monotonic() + WAIT_SECONDS
         while self._is_empty(view) and time.monotonic() < end:
             await asyncio.sleep(POLL_SECONDS)
@@ -495,6 +506,7 @@ class Stage:
         if value is None or watched.shown.get(name) == value:
             return gr.skip()
         watched.shown[name] = value
+        watched.settled = False
         return gr.update(**value) if isinstance(value, dict) else value
 
     def _cleared(self, watched: Watched) -> View:
