@@ -33,7 +33,7 @@ MAY_IMPORT = {
     "backend": {"engines", "features", "parties", "settings", "utils"},
     "ui": {
         *("backend", "contract", "engines", "features", "federated", "governance", "model"),
-        *("notices", "parties", "settings", "utils", "witness"),
+        *("notices", "parties", "settings", "utils", "web", "witness"),
     },
     "app": {"backend", "parties", "settings", "ui", "utils"},
     "training": {
