@@ -81,7 +81,12 @@ class Arguments:
 
 def parse(words: Sequence[str]) -> Arguments:
     """Parse the command line; an invalid one prints the usage and exits with code 2."""
-    parser = CommandParser(prog="python -m parties", description="One party's agent.")
+    parser = CommandParser(
+        prog="python -m parties",
+        description="Run one party's agent, with a page of its own unless --no-page is given.",
+        epilog="Other commands, each with a --help of its own: python -m parties identity, "
+        "decision-file, owner, institution.",
+    )
     parser.add_argument(
         "--party", required=True, type=party_name, metavar="NAME", help="which party this is"
     )
