@@ -19,7 +19,6 @@ import pytest
 
 from parties.client import ServerClient
 from settings import Settings
-from tests.parties.running import until
 from tests.ui.certificates import certificates_for
 from tests.ui.conftest import chromium_with
 from tests.ui.demos import free_ports
@@ -184,14 +183,15 @@ def test_a_browser_without_the_cookie_is_told_the_public_address(browser, deploy
     stranger.close()
 
 
-def test_documentation_of_the_calls_works_under_the_prefix(context, deployed):
-    page = context.new_page()
-    asked = []
-    page.on("request", lambda request: asked.append(request.url))
-    page.goto(f"{deployed.api}/docs")
-    page.wait_for_selector(".opblock", timeout=90_000)
-    assert asked and all(url.startswith((f"{deployed.api}/", "data:")) for url in asked)
-    page.close()
+def test_documentation_of_the_calls_works_under_the_prefix(deployed):
+    """Its links are relative; tests/ui/test_documentation.py has the page in a browser."""
+    with through(deployed) as http:
+        page = http.get("/triseal/api/docs")
+        linked = re.findall(r'(?:src|href)="([^":]+)"', page.text)
+        assert len(linked) >= 3
+        for name in (*linked, "openapi.json"):  # the last is named in the viewer's script
+            assert http.get(str(page.url.join(name))).status_code == 200, name
+        assert "/triseal" not in http.get("/triseal/api/openapi.json").text
 
 
 def test_links_and_codes_are_in_no_log(decided, deployed):
@@ -200,7 +200,7 @@ def test_links_and_codes_are_in_no_log(decided, deployed):
     )
     assert f"{HOST}/triseal/" in logs and "/applications/" in logs
     framed = [decided.stage.url(name) for name in deployed.names]
-    codes = re.findall(r"(?:token|join)=([^&]+)", " ".join(framed))
+    codes = re.findall(r"(?:token|join)=([^&\s]+)", " ".join(framed))
     assert len(codes) == 2 * len(deployed.names)
     assert not [secret for secret in (*codes, *deployed.tokens.values()) if secret in logs]
 
@@ -284,24 +284,20 @@ def through(deployed, host="localhost"):
 
 
 def test_calls_count_for_the_address_that_the_proxy_saw(deployed):
-    """The proxy replaces a forged header, and the server separates callers behind the proxy."""
-
-    def joins(http, forged=True):
-        path = f"/triseal/api/trainings/{'0' * 32}/join"
-        body = {"member": "bank", "code": "x" * 32}
-        for i in range(JOINS + 1):
-            given = {"X-Forwarded-For": f"192.0.2.{i % 200}"} if forged else {}
-            status = http.post(path, json=body, headers=given).status_code
-            if status == 429:
-                return i
-        return None
-
+    """The proxy replaces a forged header, and the server separates the callers behind the proxy."""
+    path = f"/triseal/api/trainings/{'0' * 32}/join"
+    body = {"member": "bank", "code": "a guess"}
     with through(deployed, "127.0.0.1") as http:
-        assert joins(http) == JOINS
+        for i in range(2 * JOINS):
+            forged = {"X-Forwarded-For": f"192.0.2.{i % 200}"}
+            if http.post(path, json=body, headers=forged).status_code == 429:
+                break
+        else:
+            pytest.fail("the forged addresses were counted")
     with through(deployed, "[::1]") as http:
-        assert joins(http, forged=False) == JOINS
+        assert http.post(path, json=body).status_code == 422
 
 
-def test_processes_have_stopped_at_nothing(deployed):
+def test_no_process_has_failed(deployed):
     deployed.check()
-    until(lambda: "Traceback" not in deployed.log(), 1)
+    assert "Traceback" not in deployed.log()

@@ -26,9 +26,7 @@ def statuses(server: Server) -> set[int]:
     }
 
 
-@pytest.mark.parametrize(
-    ("proxies", "limited"), [("", True), ("192.0.2.0/24, ::1", True), ("127.0.0.1", False)]
-)
+@pytest.mark.parametrize(("proxies", "limited"), [("", True), ("127.0.0.1", False)])
 def test_forged_address_escapes_the_limit_only_if_its_sender_is_trusted(
     tmp_path: Path, proxies: str, limited: bool
 ) -> None:
