@@ -179,7 +179,7 @@ def events_list(events: Sequence[Event]) -> str:
         f'<span class="what">{escape(event.text)}</span></li>'
         for event in list(events)[: -MOST_EVENTS - 1 : -1]
     )
-    return f'<ul class="ts-happened">{items}</ul>'
+    return f'<ul class="ts-happened" tabindex="0" aria-label="Events">{items}</ul>'
 
 
 def seen_panel(work: AtWork, plan: Plan | None) -> str:
