@@ -142,7 +142,10 @@ def rules_panel(number: int, rules: Sequence[Rule], approved: str) -> str:
         for rule in rules
     )
     words = texts.LEAF_WORDS.format(approved=approved)
-    return f'<h3 class="ts-sub">Tree {number}</h3><ul class="ts-leaves">{items}</ul>{note(words)}'
+    return (
+        f'<h3 class="ts-sub">Tree {number}</h3><ul class="ts-leaves" tabindex="0" '
+        f'aria-label="Leaves of tree {number}">{items}</ul>{note(words)}'
+    )
 
 
 def importance_panel(
