@@ -34,21 +34,10 @@ from utils.terminal import print_any_text
 WIDE, NARROW = (1280, 900), (390, 844)
 LONGEST = 1800
 """Most pixels in height; of a longer page, the top is shown."""
-TIMEOUT_MILLISECONDS = 180_000
+TIMEOUT_MILLISECONDS = 600_000
 PLOT = ".js-plotly-plot .bars .point"
 OPENED = ".ts-reasons, .ts-says:has-text('reasons')"
 """The last thing that a party's page shows: the reasons, or who learns them."""
-STEPS = (
-    ("New in the job", ".ts-print"),
-    ("Encrypt and send", ".ts-strip li.done:nth-child(3)"),
-    ("Agree .*decision", ".ts-word"),
-    ("Agree .*explanation", PLOT),
-    ("Agree .*reasons", OPENED),
-)
-"""Buttons of a party's page in the order of its steps, and what it shows afterwards.
-
-They are pressed if the stage has no button that plays them.
-"""
 PLAY = re.compile(r"^Play\b")
 DENIED = re.compile(r"denied.* would likely change", re.IGNORECASE)
 
@@ -106,33 +95,17 @@ def _window(browser: Browser, size: tuple[int, int], scheme: str) -> Page:
 
 
 def _play(stage: Page) -> None:
-    """Play an application on the stage to its end, by the stage's own button if it has one."""
-    new = stage.get_by_role("button", name="New application", exact=True)
-    new.wait_for()
+    """Play an example on the stage to its end; it is one that is denied and would be turned."""
     play = stage.get_by_role("button", name=PLAY)
-    if play.count():
-        _choose_denial(stage)
-        play.first.click()
-    else:
-        new.click()
-        for each in _frames(stage):
-            each.locator(".ts-print").wait_for()
-        for button, shown in STEPS:
-            for each in _frames(stage):
-                each.get_by_role("button", name=re.compile(f"^{button}")).click()
-            for each in _frames(stage):
-                each.locator(shown).first.wait_for()
-    stage.locator("iframe[data-agent]").first.wait_for()
+    play.first.wait_for()
+    denied = stage.get_by_role("radio", name=DENIED)
+    if denied.count():
+        denied.first.check()
+    play.first.click()
+    stage.locator("iframe[data-agent]").first.wait_for(state="attached")
     for each in _frames(stage):
         each.locator(OPENED).first.wait_for(state="attached")
         each.locator(PLOT).first.wait_for(state="attached")
-
-
-def _choose_denial(stage: Page) -> None:
-    """Choose the example that is denied and would be turned, if the stage offers examples."""
-    offered = stage.get_by_role("radio", name=DENIED)
-    if offered.count():
-        offered.first.check()
 
 
 def _frames(stage: Page) -> list[Frame]:

@@ -8,6 +8,9 @@ AXE = ROOT / "build" / "axe-core" / "axe.min.js"
 BARRIERS = ("serious", "critical")
 SCHEMES = ("light", "dark")
 
+# Gradio notes the mode; the other pages use the browser's.
+MODE = """dark => !document.querySelector(".gradio-container") ||
+  document.body.classList.contains("dark") === dark"""
 RUN = """async () => {
   const running = document.getAnimations()
     .filter((each) => each.effect?.getComputedTiming().iterations !== Infinity);
@@ -61,7 +64,7 @@ def check_accessible(page, schemes=SCHEMES, widths=()):
                 if not _in_view(frame):
                     continue
                 frame.wait_for_function(
-                    "dark => document.body.classList.contains('dark') === dark",
+                    MODE,
                     arg=scheme == "dark",
                     polling=100,
                 )

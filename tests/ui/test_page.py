@@ -303,6 +303,9 @@ def test_refusals_have_no_barriers(context, live_page):
     page.goto(live_page.link.split("?")[0] + "?token=old")
     assert page.inner_text("h1") == "This link is out of date"
     check_accessible(page)
+    page.evaluate("document.querySelector('main').append(document.createElement('button'))")
+    with pytest.raises(AssertionError, match="button-name"):
+        check_accessible(page)
     page.close()
 
 

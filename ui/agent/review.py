@@ -261,8 +261,10 @@ def table_of(reviews: list[Review]) -> str:
         for review in reviews
     )
     return (
-        '<div class="ts-scroll"><table class="ts-table"><thead><tr><th>Application</th>'
-        f"<th>Stage</th><th>Due</th></tr></thead><tbody>{rows}</tbody></table></div>"
+        '<div class="ts-scroll" tabindex="0" role="region" aria-label="Reviews">'
+        '<table class="ts-table"><thead><tr><th scope="col">Application</th>'
+        '<th scope="col">Stage</th><th scope="col">Due</th></tr></thead>'
+        f"<tbody>{rows}</tbody></table></div>"
     )
 
 

@@ -185,7 +185,7 @@ def activity_list(lines: Sequence[ActivityLine], none: str) -> str:
         f'<span class="entry">{_entry(line.entry)}</span></li>'
         for line in newest[:MOST_LINES]
     )
-    return f'<ol class="ts-activity">{items}</ol>'
+    return f'<ol class="ts-activity" tabindex="0" aria-label="Activity">{items}</ol>'
 
 
 def receipt_link(receipt: bytes, request_id: str) -> str:

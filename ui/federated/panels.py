@@ -9,7 +9,7 @@ from federated.agents.progress import Event, LenderView, TrainingView
 from federated.agents.rounds import Round
 from federated.plan import Plan
 from ui.consent.panels import empty, facts, note, table
-from ui.data_tables import rows_table
+from ui.data_tables import folded_table, rows_table
 from ui.federated import texts
 from ui.federated.charts import kind_of
 from ui.federated.importance import ColumnImportance, PartyImportance
@@ -142,24 +142,27 @@ def rules_panel(number: int, rules: Sequence[Rule], approved: str) -> str:
         for rule in rules
     )
     words = texts.LEAF_WORDS.format(approved=approved)
-    return f'<h3 class="ts-sub">Tree {number}</h3><ul class="ts-leaves">{items}</ul>{note(words)}'
+    return (
+        f'<h3 class="ts-sub">Tree {number}</h3><ul class="ts-leaves" tabindex="0" '
+        f'aria-label="Leaves of tree {number}">{items}</ul>{note(words)}'
+    )
 
 
 def importance_panel(
     parties: Sequence[PartyImportance], columns: Sequence[ColumnImportance]
 ) -> str:
-    """Return the importance of parties and columns as tables, and what the numbers mean."""
+    """Return the importance of parties as a table, what it means, and the data of the plot."""
     total = sum(one.spread for one in parties) or 1.0
     by_party = table(
         ("Party", "Share", "Splits"),
         [(escape(one.label), f"{one.spread / total:.0%}", str(one.splits)) for one in parties],
     )
-    labels = {one.code.party for one in columns}
-    by_column = table(
+    by_column = folded_table(
+        "Importance by column",
         ("Column", "Share", "Spread", "Splits"),
         [
             (
-                escape(one.code.column.label),
+                one.code.column.label,
                 f"{one.spread / total:.0%}",
                 f"{one.spread:.2f}",
                 str(one.splits),
@@ -167,7 +170,7 @@ def importance_panel(
             for one in columns
         ],
     )
-    return f"{by_party}{by_column if labels else ''}{note(texts.IMPORTANCE)}"
+    return f"{by_party}{note(texts.IMPORTANCE)}{by_column}"
 
 
 def events_list(events: Sequence[Event]) -> str:
@@ -179,7 +182,7 @@ def events_list(events: Sequence[Event]) -> str:
         f'<span class="what">{escape(event.text)}</span></li>'
         for event in list(events)[: -MOST_EVENTS - 1 : -1]
     )
-    return f'<ul class="ts-happened">{items}</ul>'
+    return f'<ul class="ts-happened" tabindex="0" aria-label="Events">{items}</ul>'
 
 
 def seen_panel(work: AtWork, plan: Plan | None) -> str:
