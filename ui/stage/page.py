@@ -352,6 +352,7 @@ class Stage:
             [self.state],
             [self.state, *looked],
             show_progress="hidden",
+            show_progress_on=self.state,  # see ui/ticks.py
             trigger_mode="once",
             concurrency_limit=CONCURRENT_TICKS,
             api_name="tick",
