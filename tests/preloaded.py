@@ -130,15 +130,14 @@ class Preloaded:
     def __init__(self, modules: Sequence[str]) -> None:
         self._requests, theirs = socket.socketpair()
         self._lock, self._held = threading.Lock(), ExitStack()
-        variables = {}
+        made = TemporaryDirectory(prefix="triseal-preloaded-", ignore_cleanup_errors=True)
+        folder, variables = self._held.enter_context(made), {}
         if modules == PAGES:
             # As in ui/gradio_environment.py, for all copies: Gradio reads both when it is imported.
-            made = TemporaryDirectory(prefix="triseal-page-", ignore_cleanup_errors=True)
-            variables["GRADIO_TEMP_DIR"] = self._held.enter_context(made)
-            variables["GRADIO_ANALYTICS_ENABLED"] = "False"
+            variables = {"GRADIO_TEMP_DIR": folder, "GRADIO_ANALYTICS_ENABLED": "False"}
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, *QUIET, "-m", "tests.preloaded_process", *modules],
+                [sys.executable, *QUIET, "-m", "tests.preloaded_process", folder, *modules],
                 cwd=ROOT,
                 env=os.environ | variables,
                 stdin=theirs,

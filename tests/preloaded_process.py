@@ -1,10 +1,10 @@
 """A process that has imported the libraries of others, and becomes one of them in each copy.
 
-`python -m tests.preloaded_process MODULE…` imports the modules and reads requests from its standard
-input, a socket, until that closes. A request is a line of JSON, with two or three descriptors: the
-new process's log, a pipe for its process id and its wait status, and its standard input, unless the
-request has that as text. The workers that a copied server
-starts by multiprocessing are copies too.
+`python -m tests.preloaded_process FOLDER MODULE…` imports the modules and reads requests from its
+standard input, a socket, until that closes. A request is a line of JSON, with two or three
+descriptors: the new process's log, a pipe for its process id and its wait status, and its standard
+input, unless the request has that as text. The workers that a copied server starts by
+multiprocessing are copies too; their sockets are in the folder.
 """
 
 from __future__ import annotations
@@ -38,7 +38,9 @@ WORKER = "multiprocessing.spawn import spawn_main"
 """Words of the command of a worker that is not a copy."""
 
 
-def main(modules: list[str]) -> None:
+def main(folder: str, modules: list[str]) -> None:
+    # A server that a signal ends would leave its own folder.
+    multiprocessing.current_process()._config["tempdir"] = folder  # type: ignore[attr-defined]
     with without_collections():
         for module in modules:
             import_module(module)
@@ -166,4 +168,4 @@ def _become(words: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main(sys.argv[1], sys.argv[2:])

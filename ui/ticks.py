@@ -1,4 +1,8 @@
-"""Ticks of a page's timer that wait for a change, so that an idle page costs almost nothing."""
+"""Ticks of a page's timer that wait for a change, so that an idle page costs almost nothing.
+
+While an event waits, each component of Gradio that it shows progress on draws a frame again and
+again, even if progress is hidden. Ticks therefore show it on the page's state, which draws nothing.
+"""
 
 from __future__ import annotations
 

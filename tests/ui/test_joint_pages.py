@@ -167,6 +167,9 @@ def assert_named_and_limited(page):
     assert len(names) == len(set(names)) and all(names)
     assert all(isinstance(event.concurrency_limit, int) for event in page.fns.values())
     assert page.analytics_enabled is False
+    # Other components would draw frames all the time that a tick waits.
+    for tick in (event for event in page.fns.values() if event.api_name == "tick"):
+        assert [type(shown) for shown in tick.show_progress_on] == [gr.State]
 
 
 @pytest.mark.parametrize(

@@ -319,6 +319,7 @@ class _AgentPage:
             inputs,
             [*self.outputs, *(more or [])],
             show_progress="hidden",
+            show_progress_on=self.state,  # see ui/ticks.py
             trigger_mode=mode,
             concurrency_limit=limit,
             api_name=name,

@@ -130,7 +130,7 @@ class Wiring:
             list(inputs),
             self._parts,
             show_progress="hidden" if busy is None else "minimal",
-            show_progress_on=None if busy is None else self._by_name[busy],
+            show_progress_on=self._parts[0] if busy is None else self._by_name[busy],
             trigger_mode=mode,
             concurrency_limit=limit,
             api_name=name,

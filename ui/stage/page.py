@@ -611,6 +611,7 @@ class Stage:
             inputs,
             self.outputs,
             show_progress="hidden",
+            show_progress_on=self.state,  # see ui/ticks.py
             concurrency_limit=limit,
             api_name=name,
             **more,

@@ -6,6 +6,7 @@ import json
 import threading
 from contextlib import ExitStack, closing, contextmanager
 
+import gradio as gr
 import numpy as np
 import pytest
 
@@ -190,6 +191,8 @@ def test_every_event_of_the_page_has_a_name_and_a_limit():
     assert {"arrive", "tick", "choose_tree", "ask_end", "end", "keep"} == set(names)
     assert len(names) == len(set(names))
     assert all(isinstance(event.concurrency_limit, int) for event in page.fns.values())
+    (tick,) = (event for event in page.fns.values() if event.api_name == "tick")
+    assert [type(shown) for shown in tick.show_progress_on] == [gr.State]
 
 
 def test_the_training_is_ended_only_after_the_question():
