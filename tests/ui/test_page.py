@@ -209,6 +209,7 @@ def test_run_can_be_queued_cancelled_and_repeated(wide, live_server, oracle, tmp
         page.wait_for_selector(f"{strip} >> text=Waiting")
         assert "The service is busy. Nothing is lost; it goes on by itself." in text(page, run)
         page.click(f"{run} .ts-technical summary")
+        assert "its queue is full with 1 runs" in text(page, f"{run} .ts-technical p")
         assert page.is_visible("#cancel-run")
         others[1].cancel()
         page.wait_for_selector(f"{strip} >> text=Queued")
