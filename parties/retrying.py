@@ -34,6 +34,8 @@ SPREAD = 0.2
 GLANCE_SECONDS = 1.0
 """Interval between calls of `told` during a pause."""
 
+_TRYING = "Trying again in"
+
 T = TypeVar("T")
 Told = Callable[[TrisealError, float], None]
 """A callback with the error that a call waits for and the seconds until the retry; an error that it
@@ -100,4 +102,9 @@ def waiting_words(error: TrisealError, seconds: float) -> str:
     why = error.message.split(". ")[0].rstrip(".")
     if isinstance(error, ServerBusy) and "busy" not in why:
         why = f"The server is busy. {why}"
-    return f"{why}. Trying again in {max(1, math.ceil(seconds))} s."
+    return f"{why}. {_TRYING} {max(1, math.ceil(seconds))} s."
+
+
+def reason_of(text: str) -> str:
+    """Return the reason in a text of `waiting_words`, without the time, which changes."""
+    return text.partition(f" {_TRYING}")[0]

@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass
 
 from features.schema import Schema
-from parties.retrying import may_pass
+from parties.retrying import may_pass, reason_of
 from ui.units import escape
 from utils.errors import (
     DataFolderInUse,
@@ -99,8 +99,12 @@ def text_words(text: str, schema: Schema) -> ErrorWords:
 
 
 def waiting_words_html(text: str, busy: bool, schema: Schema) -> str:
-    """Return that a call is repeated; `text` has the reason and the time of the next attempt."""
-    words = ErrorWords(f"{BUSY if busy else UNREACHABLE} {GOES_ON}", in_labels(text, schema))
+    """Return that a call is repeated; `text` has the reason and the time of the next attempt.
+
+    The time is left out: it would change every second, and fold an unfolded reason again.
+    """
+    reason = in_labels(reason_of(text), schema)
+    words = ErrorWords(f"{BUSY if busy else UNREACHABLE} {GOES_ON}", reason)
     return words_html(words, "ts-stale", "status")
 
 

@@ -47,8 +47,8 @@ def build_field(column: Column) -> Component:
         return gr.Dropdown(bins, label=column.label, **common)
     # Browsers return nothing for a letter in a number field, as if it were empty, and Gradio turns
     # an empty initial value of it into 0, which is a different record.
-    unit_named = column.unit.lower() in column.label.lower()
-    unit = "" if unit_named else f" ({column.unit})"
+    in_label = column.unit.lower() in column.label.lower()
+    unit = "" if in_label else f" ({column.unit})"
     placeholder = "not given" if column.optional else None
     return gr.Textbox(label=column.label + unit, max_lines=1, placeholder=placeholder, **common)
 

@@ -28,7 +28,8 @@ class PageState:
     whose run is awaited, `news` its latest progress, and `stopping` is True once cancelling was
     requested. `cancelled` is the program whose run was cancelled. `step` is the step that was taken
     last, and `refused` has why steps could not be taken. `refused_values` are the values of all
-    fields as of a party's last attempt to send.
+    fields as of a party's last attempt to send, and `drawn` the parts of the view that the latest
+    progress report has drawn, by their place.
     """
 
     client_id: str | None = None
@@ -46,6 +47,7 @@ class PageState:
     stopping: bool = False
     cancelled: str = ""
     step: str = ""
+    drawn: dict[int, str] = field(default_factory=dict)
     refused: dict[str, ErrorWords] = field(default_factory=dict)
     refused_values: dict[str, tuple[Any, ...]] = field(default_factory=dict)
 

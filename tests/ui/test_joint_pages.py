@@ -495,7 +495,7 @@ def test_errors_are_shown(public):
     application.waits = "The server at http://127.0.0.1:1 does not respond. Trying again in 2 s."
     waits, _, folded = agent_panels.status(application, public).partition("<details")
     assert "The service cannot be reached. Nothing is lost; it goes on by itself." in waits
-    assert "http" not in waits and "Trying again in 2 s." in folded
+    assert "http" not in waits and "http://127.0.0.1:1 does not respond." in folded
     application.busy = True
     assert "The service is busy. Nothing is lost" in agent_panels.status(application, public)
     application.over = "It is over."

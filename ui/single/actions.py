@@ -120,6 +120,7 @@ class Actions:
     def view(self, state: PageState, plot: Any = None) -> View:
         """Return all panels, rendered from the state; `plot` replaces the plot if given."""
         public = self.public
+        state.drawn.clear()
         return [
             state,
             panels.strip(state, public),
@@ -315,17 +316,30 @@ class Actions:
     def _under_way(self, state: PageState) -> View:
         """Return a view that updates only the progress of the run."""
         view, public = self._nothing(state), self.public
-        view[1] = panels.strip(state, public)
+        view[1] = self._if_new(state, 1, panels.strip(state, public))
         after = 3 + len(self.parties)
-        view[after] = panels.run_panel(state, public)
-        view[after + 2] = panels.explanation_panel(state, public)
-        view[after + 5 :] = [
-            panels.reasons_panel(state, public),
+        for place, text in (
+            (after, panels.run_panel(state, public)),
+            (after + 2, panels.explanation_panel(state, public)),
+            (after + 5, panels.reasons_panel(state, public)),
+        ):
+            view[place] = self._if_new(state, place, text)
+        view[after + 6 :] = [
             *self._cancels(state),
             gr.skip(),
             *self._buttons(state),
         ]
         return view
+
+    def _if_new(self, state: PageState, place: int, text: str) -> Any:
+        """Return a part of the view, or skip it if it is shown already.
+
+        The browser would draw it again, and fold what a person has unfolded in it.
+        """
+        if state.drawn.get(place) == text:
+            return gr.skip()
+        state.drawn[place] = text
+        return text
 
     def _make_keys(self, state: PageState) -> None:
         state.step, before = KEYS, state.client_id
