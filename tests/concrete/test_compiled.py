@@ -1,4 +1,4 @@
-"""Compiled deployments in pytest's cache: used again while they are intact and their sources too."""
+"""Compiled deployments in pytest's cache: written again once they or their sources change."""
 
 import shutil
 
