@@ -57,11 +57,12 @@ class Compiled:
         `write` returns the deployment's folder, in the one that it gets.
         """
         self._own.mkdir(parents=True, exist_ok=True)
+        (self._own / "used").touch()
+        self._remove_old()
         with (self._own / f"{name}.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             place, done = self._own / name, self._own / f"{name}.done"
             if done.exists() and intact(place / done.read_text()):
-                self._remove_old()
                 return place / done.read_text()
             done.unlink(missing_ok=True)
             shutil.rmtree(place, ignore_errors=True)
@@ -71,8 +72,7 @@ class Compiled:
             return found
 
     def _remove_old(self) -> None:
-        (self._own / "used").touch()
-        for other in self._all.iterdir():
+        for other in set(self._all.iterdir()) - {self._own}:
             with suppress(OSError):  # another process removes it
                 if time.time() - (other / "used").stat().st_mtime > KEPT_SECONDS:
                     shutil.rmtree(other)

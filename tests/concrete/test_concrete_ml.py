@@ -27,9 +27,11 @@ from features.schema import Schema
 from model.booster import parse_ensemble
 from model.program import decide_program, explain_program
 from model.quantise import quantise
+from parties.single_key.session import ApplicationSession
 from tests.conftest import write_small_deployment
+from tests.parties.running import started
 from training.models import Shape, Stage, fit, model_json
-from utils.errors import DeploymentMixed, ForeignMessage, MalformedMessage
+from utils.errors import DeploymentMixed, ForeignMessage, MalformedMessage, RunCancelled
 
 SMALL = {"trees": 3, "depth": 2, "n_bits": 3}
 
@@ -249,6 +251,56 @@ def test_two_parties_decide_and_explain(compiled, two_parties, credit_data):
     row = with_remaining(played, credit_data[1][0], 1)
     assert played.decide(row) == tuple(played.reference(row[None, :]))
     assert played.explain(row) == tuple(played.reference(played.counterfactuals(row)))
+
+
+# Over HTTP
+
+
+@pytest.fixture(scope="module")
+def session(played, tmp_path_factory):
+    """Return a decided application whose explanation runs the model for every bin."""
+    server = started(tmp_path_factory.mktemp("server"), played.folder, "concrete_ml")
+    connection = server.connect(tmp_path_factory.mktemp("parties"))
+    made = ApplicationSession.open(connection)
+    made.make_keys()
+    default = {
+        party.name: {column.name: column.default for column in party.columns}
+        for party in played.public.schema_.parties
+    }
+    default["credit_agency"] = {"Employed": False, "Years_employed": 0}
+    for name, record in default.items():
+        made.send(name, record)
+    run = made.run()
+    assert run.loading_seconds > 0, "the key is new"
+    made.open_decision()
+    yield made, played.layout.encode({k: v for own in default.values() for k, v in own.items()})
+    connection.client.close()
+    server.stop()
+
+
+def test_explanation_is_cancelled_between_runs_and_asked_for_again(played, session):
+    made, bits = session
+    told = []
+
+    def cancel(news):
+        told.append(news.found)
+        if news.found is not None and news.found.run_number == 3:
+            made.cancel(EXPLAIN)
+
+    with pytest.raises(RunCancelled):
+        made.explain(news=cancel)
+    assert made.state().programs[EXPLAIN].status == "cancelled"
+    told.clear()
+    explained = made.explain(news=lambda news: told.append(news.found)).explanation
+    assert explained.scores == tuple(played.reference(played.counterfactuals(bits)))
+    running = [state for state in told if state.phase == "evaluating"]
+    assert {state.runs for state in running} == {6}
+    assert running[0].remaining_seconds is not None, "known from the decision"
+    numbers = [state.run_number for state in running]
+    assert numbers == sorted(numbers) and len(set(numbers)) > 2
+    # The worker has kept the key: it was not killed by the cancelling.
+    again = made.state().programs[EXPLAIN]
+    assert again.loading_seconds < made.state().programs[DECIDE].loading_seconds
 
 
 # Public and private data

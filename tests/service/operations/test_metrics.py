@@ -36,6 +36,7 @@ LABELS = {
     "program": set(PROGRAM_NAMES),
     "outcome": set(OUTCOMES),
     "slot": set(SLOT_NAMES),
+    "when": {IN_ADVANCE, IN_RUN},
     "state": {"queued", "running"},
     "code": {*error_classes(), "http-404", "http-405", "http-500"},
 }
