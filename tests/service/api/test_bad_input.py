@@ -162,3 +162,19 @@ def test_unknown_paths_and_methods_are_rejected(server: Server) -> None:
     answer = server.http.get("/run_fhe")
     refused(answer, 405, "about:blank")
     assert answer.headers["allow"] == "POST"
+
+
+@pytest.mark.parametrize("path", FORM_CALLS)
+@pytest.mark.parametrize("headers", [{}, bearer("not-a-token")], ids=["none", "wrong"])
+def test_call_without_a_valid_token_says_where_one_comes_from(
+    application: Application, path: str, headers: dict[str, str]
+) -> None:
+    party = application.parties[0]
+    fields, files = {"client_id": application.client_id, "program": "decide"}, None
+    if path == "/send_file":
+        del fields["program"]
+        fields |= {"client_type": party, "file_name": ENCRYPTED_INPUTS}
+        files = {"files": ("slice", message(party, ENCRYPTED_INPUTS))}
+    answer = application.server.http.post(path, data=fields, files=files, headers=headers)
+    detail = refused(answer, 401, "not-authorised")
+    assert "`POST /applications`" in detail and "/join`" in detail
