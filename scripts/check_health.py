@@ -13,6 +13,7 @@ from urllib.request import ProxyHandler, build_opener
 
 from utils.addresses import base_url_of
 from utils.errors import AddressInvalid
+from utils.terminal import print_any_text
 
 SECONDS = 5.0
 
@@ -30,6 +31,7 @@ def healthy(url: str) -> bool:
 
 def main(words: Sequence[str]) -> int:
     """Check one URL; return 0 if it is healthy, 1 if it is not and 2 without a URL."""
+    print_any_text()
     if len(words) != 1:
         print("usage: python -m scripts.check_health URL", file=sys.stderr)
         return 2
