@@ -24,7 +24,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from PIL import Image
-from playwright.sync_api import Browser, Error, Frame, Page
+from playwright.sync_api import Browser, Error, Page
 
 from settings import ROOT
 from trials.browser import ChromiumMissing, chromium
@@ -36,8 +36,12 @@ LONGEST = 1800
 """Most pixels in height; of a longer page, the top is shown."""
 TIMEOUT_MILLISECONDS = 600_000
 PLOT = ".js-plotly-plot .bars .point"
-OPENED = ".ts-reasons, .ts-says:has-text('reasons')"
-"""The last thing that a party's page shows: the reasons, or who learns them."""
+ALL_DONE = """() => {
+  const steps = [...document.querySelectorAll(".ts-strip li")];
+  return steps.length > 0 && steps.every((each) => each.classList.contains("done"));
+}"""
+DRAWING_MILLISECONDS = 5000
+"""Time for the parties' pages to draw the last result after the stage knows of it."""
 PLAY = re.compile(r"^Play\b")
 DENIED = re.compile(r"denied.* would likely change", re.IGNORECASE)
 
@@ -102,15 +106,8 @@ def _play(stage: Page) -> None:
     if denied.count():
         denied.first.check()
     play.first.click()
-    stage.locator("iframe[data-agent]").first.wait_for(state="attached")
-    for each in _frames(stage):
-        each.locator(OPENED).first.wait_for(state="attached")
-        each.locator(PLOT).first.wait_for(state="attached")
-
-
-def _frames(stage: Page) -> list[Frame]:
-    found = (each.element_handle() for each in stage.locator("iframe[data-agent]").all())
-    return [frame for each in found if each is not None and (frame := each.content_frame())]
+    stage.wait_for_function(ALL_DONE, polling=500)
+    stage.wait_for_timeout(DRAWING_MILLISECONDS)
 
 
 def _write(page: Page, path: Path) -> None:
