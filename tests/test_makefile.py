@@ -27,6 +27,7 @@ def clone(tmp_path):
     shutil.copytree(ROOT / "scripts", folder / "scripts")
     shutil.copytree(ROOT / "requirements", folder / "requirements")
     shutil.copy(ROOT / "Makefile", folder)
+    (folder / "tests" / "ui").mkdir(parents=True)
     (tmp_path / "bin").mkdir()
     for name, text in (("python", PYTHON), ("uv", UV)):
         (tmp_path / "bin" / name).write_text(text)
