@@ -38,22 +38,25 @@ class ButtonState:
         return self.visible and not self.reason
 
 
+def button_properties(state: ButtonState) -> dict[str, Any]:
+    """Return the properties of Gradio's button in a state."""
+    return {
+        "interactive": not state.reason,
+        "variant": "primary" if state.primary else "secondary",
+        "visible": state.visible,
+    }
+
+
 def button_update(state: ButtonState, **more: Any) -> Any:
     """Return Gradio's update of a button; `more` are further properties, such as `value`."""
-    return gr.update(
-        interactive=not state.reason,
-        variant="primary" if state.primary else "secondary",
-        visible=state.visible,
-        **more,
-    )
+    return gr.update(**button_properties(state), **more)
 
 
 def start_as(buttons: Iterable[gr.Button], states: Mapping[str, ButtonState]) -> None:
     """Give buttons that are not served yet the states of their `elem_id`."""
     for button in buttons:
-        state = states[str(button.elem_id)]
-        button.interactive, button.visible = not state.reason, state.visible
-        button.variant = "primary" if state.primary else "secondary"
+        for name, value in button_properties(states[str(button.elem_id)]).items():
+            setattr(button, name, value)
 
 
 def with_one_primary(states: Mapping[str, ButtonState]) -> dict[str, ButtonState]:

@@ -12,8 +12,9 @@ from settings import Settings
 from tests.parties.running import until
 from tests.ui.conftest import with_parties
 from tests.ui.test_joint_pages import ID, item, joint_public, state_of, with_reasons
+from ui.buttons import notes_html
 from ui.stage import playing
-from ui.stage.controls import ELSEWHERE, ENDED, PLAYING, controls_of
+from ui.stage.controls import ELSEWHERE, ENDED, PLAYING, UNDER_WAY, controls_of
 from ui.stage.figures import figures
 from ui.stage.opened import KEPT, OpenedApplications
 from ui.stage.page import Stage, Watched
@@ -150,15 +151,15 @@ def test_one_button_is_the_main_one_and_a_disabled_one_says_why(application, pub
             for plays in (True, False):
                 found = controls_of(step, play, plays, public)
                 buttons = [found.play, found.next, found.new]
-                assert [button.primary for button in buttons].count(True) == 1
-                assert not any(button.primary and button.why_not for button in buttons)
-                for button, name in zip(buttons, ("play", "next", "new"), strict=True):
-                    shown = f'<span id="why-{name}" data-why="{name}">{button.why_not}</span>'
-                    assert shown in found.reasons
-    assert controls_of(at[SEND], Playing(), True, public).next.why_not == PLAYING
-    assert controls_of(at["waiting"], None, True, public).next.why_not == WAITING[DECIDE]
-    assert controls_of(at["finished"], None, True, public).next.why_not == ENDED
-    assert controls_of(at[SEND], None, False, public).next.why_not == ELSEWHERE
+                states = [button.state for button in buttons]
+                assert [state.primary for state in states].count(True) == 1
+                assert not any(state.primary and state.reason for state in states)
+                named = dict(zip(("play", "next", "new"), states, strict=True))
+                assert found.notes == notes_html(named)
+    assert controls_of(at[SEND], Playing(), True, public).next.state.reason == PLAYING
+    assert controls_of(at["waiting"], None, True, public).next.state.reason == WAITING[DECIDE]
+    assert controls_of(at["finished"], None, True, public).next.state.reason == ENDED
+    assert controls_of(at[SEND], None, False, public).next.state.reason == ELSEWHERE
     assert controls_of(at[SEND], None, True, public).chooses
     assert "fixed" in controls_of(at[DECIDE], None, True, public).chosen
 
@@ -250,26 +251,21 @@ def test_an_application_under_way_is_left_only_after_a_question(application, pub
     with gr.Blocks():
         stage = Stage(public, Opener(application), Settings())
     watched, request = Watched(), SimpleNamespace(headers={"host": "127.0.0.1"})
-    place = {name: stage.outputs.index(getattr(stage, name)) for name in ("frames", "asks")}
+    place = {name: stage.outputs.index(getattr(stage, name)) for name in ("frames", "notes")}
     chosen = [list(NAMES), list(NAMES), list(NAMES[:1]), request]
 
-    def asked(view):
-        return view[place["asks"]]
+    def asks(view):
+        return UNDER_WAY in view[place["notes"]]
 
-    first = stage.new(watched, *chosen)
+    assert not asks(stage.arrive(Watched(), "", request))
+    first = stage.open(watched, *chosen)
     assert "<iframe" in first[place["frames"]] and watched.fragment.endswith(f"{1:032x}.token1")
-    view = stage.new(watched, *chosen)
-    assert asked(view)["visible"] and view[place["frames"]] == gr.skip()
-    assert watched.client_id == f"{1:032x}"
-    assert not asked(stage.keep(watched))["visible"]
-    stage.new(watched, *chosen)
+    assert asks(first)
     view = stage.open(watched, *chosen)  # the person leaves it
     assert "<iframe" in view[place["frames"]] and watched.client_id == f"{2:032x}"
     assert view[place["frames"]] != first[place["frames"]]
     play_of(application)  # to its end
-    stage._look(watched)
-    assert not asked(stage.new(watched, *chosen)).get("visible")
-    assert watched.client_id == f"{3:032x}"  # nothing is asked after the end
+    assert not asks(stage._look(watched))  # nothing is asked after the end
     again = Watched()
     view = stage.arrive(again, f"#watch={1:032x}.token1", request)
     assert view[place["frames"]] == first[place["frames"]]
@@ -281,7 +277,7 @@ def test_a_refusal_ends_with_the_choice_that_caused_it(application, public):
     with gr.Blocks():
         stage = Stage(public, Opener(application), Settings())
     watched, request = Watched(), SimpleNamespace(headers={"host": "127.0.0.1"})
-    why = stage.outputs.index(stage.why_not)
-    view = stage.new(watched, [], [], [], request)
+    why = stage.outputs.index(stage.refusal)
+    view = stage.open(watched, [], [], [], request)
     assert "Choose at least one party" in view[why] and not watched.client_id
     assert "Choose at least one party" not in stage._cleared(watched)[why]

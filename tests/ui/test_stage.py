@@ -535,9 +535,9 @@ def test_reload_keeps_the_application_and_a_new_one_has_to_be_confirmed(narrow):
     one.strip_done(2)
     assert len(token) > 20 and not [url for url in one.asked if token in url.partition("#")[0]]
     page.click("#new")
-    page.locator("#asks >> text=An application is under way").wait_for()
-    page.click("#stay")
-    page.locator("#asks").wait_for(state="hidden")
+    page.locator(".ts-asking >> text=An application is under way").wait_for()
+    page.click(".ts-asking >> text=Cancel")
+    page.locator(".ts-asking").wait_for(state="detached")
     assert urlsplit(page.url).fragment == fragment
     for title in ("What has travelled", "Other pages"):
         one.unfold(title)

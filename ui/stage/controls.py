@@ -1,17 +1,18 @@
-"""The stage's three buttons: their labels, which one is the main one, and why one is disabled."""
+"""The stage's three buttons: their labels and states."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from engines.interface import DECIDE, EXPLAIN, REASONS, PublicModel
+from ui.buttons import ButtonState, notes_html
 from ui.stage.playing import FINISHED, KEY, SEND, WAITING, Due, Play
-from ui.units import escape
 
 UNDER_WAY = (
     "An application is under way. This page would let go of it; the Back button of the browser "
     "leads back to it."
 )
+LEAVE = "Leave it, open a new one"
 NEXT = {
     "": "Next: make the key",
     KEY: "Next: make the key",
@@ -28,11 +29,10 @@ ELSEWHERE = "This application was opened elsewhere; its parties act on their own
 
 @dataclass(frozen=True)
 class Control:
-    """A button; it is disabled if `why_not` says why."""
+    """A button."""
 
     label: str
-    primary: bool = False
-    why_not: str = ""
+    state: ButtonState
 
 
 @dataclass(frozen=True)
@@ -46,25 +46,27 @@ class Controls:
     chosen: str
 
     @property
-    def reasons(self) -> str:
-        """The reasons of disabled buttons as HTML, which a script attaches to the buttons."""
+    def notes(self) -> str:
+        """The notes on the buttons (ui/buttons.py), as HTML."""
         named = {"play": self.play, "next": self.next, "new": self.new}
-        return "".join(
-            f'<span id="why-{name}" data-why="{name}">{escape(control.why_not)}</span>'
-            for name, control in named.items()
-        )
+        return notes_html({name: control.state for name, control in named.items()})
 
 
-def controls_of(step: Due, play: Play | None, plays: bool, public: PublicModel) -> Controls:
+def controls_of(
+    step: Due, play: Play | None, plays: bool, public: PublicModel, under_way: bool = False
+) -> Controls:
     """Return the controls at a step of an application; its name is empty without one.
 
-    `plays` is True if this stage can play the application, or a new one if there is none.
+    `plays` is True if this stage can play the application, or a new one if there is none. A new
+    application is opened only after a question while this one is `under_way`.
     """
-    new = Control("New application", primary=not plays)
+    question = UNDER_WAY if under_way else ""
+    new = Control("New application", ButtonState(primary=not plays, question=question, yes=LEAVE))
     if not plays:
+        elsewhere = ButtonState(ELSEWHERE)
         return Controls(
-            Control("Play it through", why_not=ELSEWHERE),
-            Control(NEXT[FINISHED], why_not=ELSEWHERE),
+            Control("Play it through", elsewhere),
+            Control(NEXT[FINISHED], elsewhere),
             new,
             True,
             "",
@@ -76,21 +78,21 @@ def controls_of(step: Due, play: Play | None, plays: bool, public: PublicModel) 
         label = "Pause"
     elif finished:
         label = "Play again"
-    why_not = ""
+    reason = ""
     if running:
-        why_not = PLAYING
+        reason = PLAYING
     elif finished:
-        why_not = ENDED
+        reason = ENDED
     elif step.step and not step.parties:
-        why_not = WAITING[step.step]
+        reason = WAITING[step.step]
     sent = step.step in (DECIDE, EXPLAIN, REASONS) or (
         step.step == SEND and set(step.parties) != set(public.schema_.party_names)
     )
     locked = (running or sent) and not finished
     chosen = "The records are fixed once they are sent." if locked else ""
     return Controls(
-        Control(label, primary=True),
-        Control(NEXT[step.step], why_not=why_not),
+        Control(label, ButtonState(primary=True)),
+        Control(NEXT[step.step], ButtonState(reason)),
         new,
         not locked,
         chosen,

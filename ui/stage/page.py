@@ -28,6 +28,7 @@ from settings import Settings
 from ui import joint_texts
 from ui.benchmark import comparison
 from ui.blocks import html, section
+from ui.buttons import button_properties
 from ui.examples import load_examples
 from ui.panels import heading
 from ui.places import agent_addresses, compliance_link, consent_links, page_place
@@ -36,7 +37,7 @@ from ui.single.actions import shown_at_once
 from ui.stage import beside
 from ui.stage import panels as stage_panels
 from ui.stage.agents import Agents
-from ui.stage.controls import UNDER_WAY, Control, controls_of
+from ui.stage.controls import Control, controls_of
 from ui.stage.figures import BEFORE, NEAR_THE_LINE, figures
 from ui.stage.opened import OpenedApplications, OpenedHere
 from ui.stage.playing import FINISHED, Due, Play, due
@@ -61,7 +62,7 @@ PRESENCE_SECONDS = 1.5
 POLL_SECONDS = 0.6
 """Interval at which a tick reads the application from the server."""
 WATCH = "#watch="
-CONTROLS = ("strip", "play", "next", "new", "why_not", "asks", "example")
+CONTROLS = ("strip", "play", "next", "new", "notes", "refusal", "example")
 """Parts that are sent once more after a change."""
 
 
@@ -70,9 +71,8 @@ class Watched:
     """The state of one browser session: an application's id and its watch token.
 
     `turn` alternates with each new set of frames; see `stage_panels.frames`. `shown` has the parts
-    of the page as they were sent last; unless `settled`, the controls are sent once more. `asks` is
-    True while the page asks whether to let go of the application, and `refused` is why the last
-    button did nothing.
+    of the page as they were sent last; unless `settled`, the controls are sent once more. `refused`
+    is why the last button did nothing.
     """
 
     client_id: str = ""
@@ -80,7 +80,6 @@ class Watched:
     turn: bool = False
     over: bool = False
     step: Due = field(default_factory=lambda: Due(""))
-    asks: bool = False
     refused: str = ""
     strip: str = ""
     shown: dict[str, Any] = field(default_factory=dict)
@@ -187,12 +186,8 @@ class Stage:
                 self.play = gr.Button(elem_id="play", visible=plays, **_button(first.play))
                 self.next = gr.Button(elem_id="next", visible=plays, **_button(first.next))
                 self.button = gr.Button(elem_id="new", **_button(first.new))
-            self.why_not = html(first.reasons, "ts-why")
-            with gr.Column(visible=False, elem_id="asks", elem_classes="ts-asks") as self.asks:
-                html(f'<p class="ts-stale" role="alert">{UNDER_WAY}</p>')
-                with gr.Row(elem_classes="ts-bar ts-opening"):
-                    self.leave = gr.Button("Leave it, open a new one", scale=0, elem_id="leave")
-                    self.stay = gr.Button("Keep it", scale=0, elem_id="stay")
+            self.notes = html(first.notes, "ts-unseen")
+            self.refusal = html("")
             with _folded("Who learns the results"):
                 self._readers()
         # The page's address, as JavaScript reads it and sets it.
@@ -265,21 +260,6 @@ class Stage:
     def _play_of(self, client_id: str, token: str) -> Play:
         return Play(self.client, self.agents, self.public, client_id, token)
 
-    def new(
-        self,
-        watched: Watched,
-        readers: list[str],
-        why: list[str],
-        stated: list[str],
-        request: gr.Request,
-    ) -> View:
-        """Open an application, or ask before the page lets go of one that is under way."""
-        watched.refused = ""
-        if watched.under_way:
-            watched.asks = True
-            return self._view(watched)
-        return self.open(watched, readers, why, stated, request)
-
     def open(
         self,
         watched: Watched,
@@ -289,7 +269,7 @@ class Stage:
         request: gr.Request,
     ) -> View:
         """Open an application and show it in the parties' pages."""
-        watched.refused, watched.asks = "", False
+        watched.refused = ""
         if not readers:
             watched.refused = "Choose at least one party that learns the result."
             return self._view(watched)
@@ -310,11 +290,6 @@ class Stage:
         watched.over, watched.step = False, Due("")
         here = self.opened.add(opening)
         return self._shown(watched, here, request)
-
-    def keep(self, watched: Watched) -> View:
-        """Keep the application that is under way."""
-        watched.asks = False
-        return self._view(watched)
 
     def play_all(
         self,
@@ -354,7 +329,7 @@ class Stage:
         stated: list[str],
         request: gr.Request,
     ) -> View:
-        watched.refused, watched.asks = "", False
+        watched.refused = ""
         view: View | None = None
         if not watched.token or watched.over or watched.step.step == FINISHED:
             view = self.open(watched, readers, why, stated, request)
@@ -491,11 +466,12 @@ class Stage:
             None if here is None else here.play,
             self.agents.complete and (here is not None or not watched.token or watched.over),
             self.public,
+            watched.under_way,
         )
         if watched.refused:
-            now = f'<p class="ts-stale" role="alert">{escape(watched.refused)}</p>'
+            refusal = f'<p class="ts-stale" role="alert">{escape(watched.refused)}</p>'
         else:
-            now = ""
+            refusal = ""
         found = {
             "frames": parts.get("frames"),
             "strip": parts.get("strip"),
@@ -504,8 +480,8 @@ class Stage:
             "play": _button(controls.play),
             "next": _button(controls.next),
             "new": _button(controls.new),
-            "why_not": controls.reasons + now,
-            "asks": {"visible": watched.asks and watched.under_way},
+            "notes": controls.notes,
+            "refusal": refusal,
             "example": {"interactive": controls.chooses, "info": controls.chosen},
             "address": watched.fragment or None,
         }
@@ -529,9 +505,7 @@ class Stage:
         choices = [self.readers, self.why, self.stated]
         example = [self.state, self.example, *choices]
         for button, handler, inputs, name in (
-            (self.button, self.new, [self.state, *choices], "new_application"),
-            (self.leave, self.open, [self.state, *choices], "leave_application"),
-            (self.stay, self.keep, [self.state], "keep_application"),
+            (self.button, self.open, [self.state, *choices], "new_application"),
             (self.play, self.play_all, example, "play"),
             (self.next, self.play_step, example, "next_step"),
         ):
@@ -593,7 +567,7 @@ class Stage:
         return [
             self.state,
             *(self.frames, self.strip, self.log, self.figures),
-            *(self.play, self.next, self.button, self.why_not, self.asks),
+            *(self.play, self.next, self.button, self.notes, self.refusal),
             *(self.example, self.address),
         ]
 
@@ -619,11 +593,12 @@ class Stage:
 
 
 def _button(control: Control) -> dict[str, Any]:
-    variant = "primary" if control.primary else "secondary"
+    """Return the properties of a button, whose visibility does not change."""
+    properties = button_properties(control.state)
+    properties.pop("visible")
     return {
+        **properties,
         "value": control.label,
-        "variant": variant,
-        "interactive": not control.why_not,
         "min_width": 250,
         "scale": 0,
     }

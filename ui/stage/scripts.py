@@ -40,15 +40,6 @@ addEventListener("hashchange", () => location.reload());
 {
   let end = true, top = 0;
   const keep = () => {
-    // A button that is disabled says why, on hover and to a screen reader.
-    for (const why of document.querySelectorAll("[data-why]")) {
-      const button = document.getElementById(why.dataset.why);
-      if (!button) continue;
-      if (button.title !== why.textContent) button.title = why.textContent;
-      if (button.getAttribute("aria-describedby") !== why.id) {
-        button.setAttribute("aria-describedby", why.id);
-      }
-    }
     // The log follows its newest message unless it has been scrolled back.
     const log = document.querySelector(".ts-log");
     if (log && !log.dataset.followed) {
