@@ -107,7 +107,7 @@ class Stage:
         """In a narrow window, choose the party whose page is shown."""
         tab = self.page.locator(f'.ts-tabs input[value="{party}"]')
         if self.page.locator(".ts-tabs").is_visible() and not tab.is_checked():
-            tab.check(force=True)
+            tab.dispatch_event("click")  # it may be below the steps, which stay in view
 
     def frame(self, party):
         self.show(party)
