@@ -6,7 +6,6 @@ against the lowest impact ratio of all audited groups, with 95 % intervals, on t
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from dataclasses import replace
@@ -45,7 +44,6 @@ def main(arguments: list[str] | None = None) -> int:
     parser = CommandParser(
         prog="training.alternatives",
         description=__doc__,
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument("--model", type=Path, default=MODEL_FOLDER, help="folder of the model")
     parser.add_argument(

@@ -20,22 +20,12 @@ LONGEST = 30 * 86_400
 DEFAULT_SCHEMA = ROOT / "features" / "credit_card.json"
 
 
-class _WithDefaults(argparse.ArgumentDefaultsHelpFormatter):
-    """Help with the defaults of those options that have one."""
-
-    def _get_help_string(self, action: argparse.Action) -> str | None:
-        if action.default is None or action.default is False:
-            return action.help
-        return super()._get_help_string(action)
-
-
 def agent_parser(word: str, description: str) -> argparse.ArgumentParser:
     """Return a parser with the options that both commands have."""
     parser = CommandParser(
         prog=f"python -m federated {word}",
         description=description,
         allow_abbrev=False,
-        formatter_class=_WithDefaults,
     )
     parser.add_argument("--home", type=Path, metavar="DIR", help="the agent's own folder")
     parser.add_argument("--server", type=url, metavar="URL", help="the server that relays messages")
