@@ -21,7 +21,7 @@ WORKS = "ts-works"
 
 @dataclass(frozen=True)
 class ButtonState:
-    """What a button is now; `reason` says why it cannot be pressed, and is empty if it can.
+    """The state of a button; `reason` says why it cannot be pressed, and is empty if it can.
 
     With a `question`, a click asks it first and goes on with the button named `yes`.
     """

@@ -1,4 +1,4 @@
-"""When a process of the demonstration that has ended is started again."""
+"""Restarts of the demonstration's processes: their delays and their limit."""
 
 from __future__ import annotations
 

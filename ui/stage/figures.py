@@ -1,4 +1,4 @@
-"""How long the programs of an application took, at the server and at each witness, and sizes."""
+"""Evaluation times of an application's programs, at the server and at each witness, and sizes."""
 
 from __future__ import annotations
 
