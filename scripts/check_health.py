@@ -6,14 +6,13 @@ responds with 503 until it is ready, and a page with 403 to a caller that has no
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from urllib.error import HTTPError
 from urllib.request import ProxyHandler, build_opener
 
 from utils.addresses import base_url_of
+from utils.command_line import CommandParser, run_command
 from utils.errors import AddressInvalid
-from utils.terminal import print_any_text
 
 SECONDS = 5.0
 
@@ -29,14 +28,12 @@ def healthy(url: str) -> bool:
         return False
 
 
-def main(words: Sequence[str]) -> int:
-    """Check one URL; return 0 if it is healthy, 1 if it is not and 2 without a URL."""
-    print_any_text()
-    if len(words) != 1:
-        print("usage: python -m scripts.check_health URL", file=sys.stderr)
-        return 2
-    return 0 if healthy(words[0]) else 1
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Check one URL; return 0 if it is healthy, else 1."""
+    parser = CommandParser(prog="python -m scripts.check_health", description=__doc__)
+    parser.add_argument("url", metavar="URL", help="URL to request, without any proxy")
+    return 0 if healthy(parser.parse_args(arguments).url) else 1
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    run_command(main)

@@ -16,7 +16,6 @@ with at most 256 colours each. Gradio brings Pillow, which reduces them.
 
 from __future__ import annotations
 
-import argparse
 import io
 import re
 import sys
@@ -29,7 +28,7 @@ from playwright.sync_api import Browser, Error, Page
 from settings import ROOT
 from trials.browser import ChromiumMissing, chromium
 from utils.atomic_files import write_atomic
-from utils.terminal import print_any_text
+from utils.command_line import CommandParser, run_command
 
 WIDE, NARROW = (1280, 900), (390, 844)
 LONGEST = 1800
@@ -48,16 +47,9 @@ DENIED = re.compile(r"denied.* would likely change", re.IGNORECASE)
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit code."""
-    print_any_text()
-    parser = argparse.ArgumentParser(
-        prog="python -m scripts.screenshots",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = CommandParser(prog="python -m scripts.screenshots", description=__doc__)
     parser.add_argument("link", help="link of the stage, as `make demo` prints it")
-    parser.add_argument(
-        "--out", type=Path, default=ROOT / "docs", help="folder of the pictures (default docs)"
-    )
+    parser.add_argument("--out", type=Path, default=ROOT / "docs", help="folder of the pictures")
     options = parser.parse_args(arguments)
     try:
         with chromium() as browser:
@@ -123,4 +115,4 @@ def _write(page: Page, path: Path) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_command(main)

@@ -10,7 +10,6 @@ page is above 1.5 s (painted) or 4 s (ready), which are meant for two idle cores
 
 from __future__ import annotations
 
-import argparse
 import re
 import sys
 from collections.abc import Iterator, Sequence
@@ -23,7 +22,7 @@ from playwright.sync_api import Browser, Error, Page
 from training.measure.machine import machine
 from training.measure.text_tables import Table, plain
 from trials.browser import ChromiumMissing, chromium
-from utils.terminal import print_any_text
+from utils.command_line import CommandParser, run_command
 
 WIDTHS = (1280, 390)
 HEIGHT = 900
@@ -70,7 +69,6 @@ class Visit:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit code."""
-    print_any_text()
     options = _parser().parse_args(arguments)
     try:
         with chromium() as browser:
@@ -86,17 +84,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 1 if slow else 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m trials.pages",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def _parser() -> CommandParser:
+    parser = CommandParser(prog="python -m trials.pages", description=__doc__)
     parser.add_argument("links", nargs="+", metavar="LINK", help="link of a page, as printed")
     parser.add_argument(
         "--widths", type=int, nargs="+", default=list(WIDTHS), help="of the window, in pixels"
     )
-    parser.add_argument("--visits", type=int, default=5, help="visits of each page (default 5)")
+    parser.add_argument("--visits", type=int, default=5, help="visits of each page")
     return parser
 
 
@@ -167,4 +161,4 @@ def _cells(name: str, width: int, cache: str, visit: Visit) -> tuple[str, ...]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_command(main)

@@ -21,9 +21,16 @@ from settings import ROOT
 from tests.commands.trying import CLOSED, HELP, INTERRUPTED, WRONG
 from utils.command_line import CommandParser
 
-OF_TESTS = {"tests.preloaded_process", "tests.commands.trying"}
+OF_TESTS = {"tests.preloaded_process", "tests.test_preloaded", "tests.commands.trying"}
 """Parts of the tests, which no person starts."""
-SCRIPTS = ("environment", "install_chromium", "install_postgresql", "lock")
+SCRIPTS = (
+    "environment",
+    "install_axe",
+    "install_chromium",
+    "install_nginx",
+    "install_postgresql",
+    "lock",
+)
 _IS_ENTRY = re.compile(r'^if __name__ == "__main__":', re.MULTILINE)
 
 

@@ -61,7 +61,7 @@ ACTS = {
     EXPLAIN: ("agrees to open the explanation", "agree to open the explanation"),
     REASONS: ("agrees to state the reasons", "agree to state the reasons"),
 }
-"""What one party does in a step, and what several do."""
+"""Verbs of each step, for one party and for several."""
 
 
 def step_note(step: Due, playing: bool, state: ApplicationState, public: PublicModel) -> str:
