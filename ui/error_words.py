@@ -81,15 +81,14 @@ def error_words(
     Without a `schema`, names in the message may be those that the person uses, such as columns of
     its own data.
     """
-    if isinstance(error, RecordContradictory):  # in the words of the schema's rules
-        return ErrorWords(error.message, columns=error.columns)
     message = error.message if schema is None else in_labels(error.message, schema)
     if isinstance(error, ServerBusy) or may_pass(error):
         text = BUSY if isinstance(error, ServerBusy) else UNREACHABLE
         return ErrorWords(f"{text} {GOES_ON if goes_on else AGAIN}", message, temporary=True)
     plain = _SETTING.sub("", message)
+    columns = error.columns if isinstance(error, RecordContradictory) else ()
     if not (_TECHNICAL.search(plain) if schema is None else is_technical(plain)):
-        return ErrorWords(plain, "" if plain == message else message)
+        return ErrorWords(plain, "" if plain == message else message, columns=columns)
     return ErrorWords(_general(error), message)
 
 

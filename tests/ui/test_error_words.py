@@ -9,6 +9,7 @@ import re
 
 import pytest
 
+from contract.http import ProgramState
 from engines.interface import DECIDE, EXPLAIN, PROGRAMS
 from features.encoding import Layout
 from features.schema import Scale, Schema
@@ -153,7 +154,7 @@ def test_all_panels_of_the_steps_are_for_people(approved):
             assert_for_people(text)
     state = PageState(decision=decision, explained=explained)
     news = [RunNews(DECIDE, "waiting", text="No server at http://x; see `make demo`."), None]
-    for one in [*news, RunNews(EXPLAIN, "running", 0.5)]:
+    for one in [*news, RunNews(EXPLAIN, "running", ProgramState(status="running", progress=0.5))]:
         state.asked, state.news = DECIDE if one is None else one.program, one
         for text in (
             panels.run_panel(state, SINGLE),

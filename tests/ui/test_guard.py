@@ -134,7 +134,7 @@ def test_requests_from_other_origins_are_refused(page, origin):
         given = {"Origin": origin.format(port=page.port)}
         for method, path in (("GET", "/config"), ("POST", "/gradio_api/queue/join")):
             answer = client.request(method, path, headers=given)
-            assert answer.status_code == 403 and "another origin" in answer.text
+            assert answer.status_code == 403 and "another web page" in answer.text
             assert not [name for name in answer.headers if name.startswith("access-control")]
         assert client.get("/config", headers={"Origin": page.place.address}).status_code == 200
 
@@ -295,7 +295,7 @@ def test_pages_on_all_addresses_accept_only_listed_names(tmp_path):
 
 def test_cookie_outlives_a_restart_with_the_same_token_only():
     def cookie(name="bank", port=1, token="a" * 43):
-        return PageAccess(name, port, SecretStr(token)).cookie(secure=False)["Set-Cookie"]
+        return PageAccess(name, port, SecretStr(token)).cookie("/", secure=False)["Set-Cookie"]
 
     kept = cookie().split(";")[0]
     assert PageAccess("bank", 1, SecretStr("a" * 43)).opened(kept)
