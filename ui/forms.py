@@ -9,6 +9,7 @@ from typing import Any
 import gradio as gr
 from gradio.components import Component
 
+from features.encoding import Layout
 from features.schema import (
     BooleanColumn,
     CategoricalColumn,
@@ -16,6 +17,7 @@ from features.schema import (
     OrdinalColumn,
     Party,
 )
+from utils.errors import FeatureError
 
 NOT_GIVEN = ""
 """Value of an empty field; the encoding treats blank text as missing."""
@@ -82,6 +84,15 @@ def record_of(party: Party, values: Sequence[Any]) -> dict[str, Any]:
         column.name: _typed(column, value)
         for column, value in zip(party.columns, values, strict=True)
     }
+
+
+def values_error(layout: Layout, party: Party, values: Sequence[Any]) -> FeatureError | None:
+    """Return why a party's field values cannot be encrypted, or None if they can."""
+    try:
+        layout.encode_party(party.name, record_of(party, values))
+    except FeatureError as error:
+        return error
+    return None
 
 
 def shown_record(party: Party, record: Mapping[str, Any]) -> list[Any]:

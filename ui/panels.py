@@ -69,9 +69,20 @@ def heading(number: int | None, title: str, text: str = "") -> str:
     return f'<div class="ts-step">{mark}<div><h2>{escape(title)}</h2>{words}</div></div>'
 
 
+def folding_heading(title: str, text: str = "", level: int = 2) -> str:
+    """Return a heading at which a section, or a party's form, is folded in a narrow window."""
+    words = f"<p>{escape(text)}</p>" if text else ""
+    named = f"<h{level}>{escape(title)}</h{level}>"
+    return (
+        f'<div class="ts-step ts-folds"><div>{named}{words}</div>'
+        f'<label><input type="checkbox" aria-label="Show: {escape(title)}"><span></span></label>'
+        "</div>"
+    )
+
+
 def party_heading(party: Party) -> str:
     """Return the heading of one party's column."""
-    return f"<h3>{escape(party.label)}</h3><p>{escape(party.description)}</p>"
+    return folding_heading(party.label, party.description, 3)
 
 
 def keys_panel(state: PageState, public: PublicModel) -> str:

@@ -27,8 +27,8 @@ class PageState:
     `changed` names the parties whose fields differ from what they sent. `asked` is the program
     whose run is awaited, `news` its latest progress, and `stopping` is True once cancelling was
     requested. `cancelled` is the program whose run was cancelled. `step` is the step that was taken
-    last, and `refused` has why steps could not be taken. `refused_values` are the values of all
-    fields as of a party's last attempt to send, and `drawn` the parts of the view that the latest
+    last, and `refused` has why steps could not be taken. `refused_fields` names the parties whose
+    fields' values are the cause, and `drawn` the parts of the view that the latest
     progress report has drawn, by their place.
     """
 
@@ -49,7 +49,7 @@ class PageState:
     step: str = ""
     drawn: dict[int, str] = field(default_factory=dict)
     refused: dict[str, ErrorWords] = field(default_factory=dict)
-    refused_values: dict[str, tuple[Any, ...]] = field(default_factory=dict)
+    refused_fields: set[str] = field(default_factory=set)
 
     def clear(self) -> None:
         """Reset to the initial state."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import signal
+import sys
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -81,7 +82,9 @@ def run(arguments: Arguments, settings: Settings) -> None:
             raise EngineUnavailable(
                 f"Results of the engine {settings.engine} cannot be witnessed; use levelled."
             )
-        logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s")
+        logging.basicConfig(
+            level=logging.INFO, format="%(name)s: %(message)s", handlers=_log_handlers()
+        )
         logging.getLogger("httpx").setLevel(logging.WARNING)
         stop = _stopped_by_signals()
 
@@ -101,6 +104,14 @@ def run(arguments: Arguments, settings: Settings) -> None:
             work = Work(client, Judge(engine, key), status, stop, cosigner)
             threading.Thread(target=work.run, name="work", daemon=True).start()
             stop.wait()
+
+
+def _log_handlers() -> list[logging.Handler]:
+    """Return handlers that write warnings to standard error, and the rest to standard output."""
+    ordinary, warnings = logging.StreamHandler(sys.stdout), logging.StreamHandler()
+    ordinary.addFilter(lambda record: record.levelno < logging.WARNING)
+    warnings.setLevel(logging.WARNING)
+    return [ordinary, warnings]
 
 
 def _stopped_by_signals() -> threading.Event:

@@ -10,7 +10,7 @@ import re
 from typing import Any
 from urllib.parse import urlsplit
 
-THIS_MACHINE = ("127.0.0.1", "localhost", "[::1]")
+THIS_MACHINE = ("127.0.0.1", "localhost", "[::1]", "::1")
 ONLY_THIS_MACHINE = ", ".join(("MAP * ~NOTFOUND", *(f"EXCLUDE {name}" for name in THIS_MACHINE)))
 """A value of Chromium's `--host-resolver-rules`."""
 _HOST = re.compile(
@@ -24,7 +24,7 @@ def other_hosts(urls: list[str]) -> set[str]:
     """Return the hosts of the addresses that are not this machine."""
     parts = [urlsplit(url) for url in urls]
     found = {part.hostname or "" for part in parts if part.scheme not in ("data", "blob", "about")}
-    return found - {name.strip("[]") for name in THIS_MACHINE}
+    return found - {"", *THIS_MACHINE}
 
 
 def named_hosts(text: str) -> set[str]:

@@ -259,7 +259,7 @@ def test_narrow_dark_page_fits_its_examples_and_starts_over(narrow, oracle):
     default = oracle.schema.column("Age").default
     page.wait_for_function(f"document.querySelector('#field-Age input').value === '{default:g}'")
     assert page.locator(".ts-word").count() == 0
-    assert "No messages yet" in page.inner_text("body")
+    assert "No messages yet" in page.text_content("body")
     assert not page.locator(".js-plotly-plot").is_visible()
 
 

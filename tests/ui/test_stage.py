@@ -333,6 +333,8 @@ def test_out_of_domain_value_shows_its_domain(wide):
     told = wide.told("applicant", "#send")
     assert "Yearly income cannot be 'a lot', which is not a number" in told
     wide.frame("applicant").locator("#field-Total_income input").fill("157000")
+    wide.frame("applicant").locator(".ts-told >> text=Age cannot be '17'").wait_for()
+    wide.frame("applicant").locator("#field-Age input").fill("43")
     wide.frame("applicant").locator(".ts-told").wait_for(state="detached")  # its cause has gone
 
 
@@ -427,7 +429,8 @@ def test_all_steps_from_keys_to_explanation(wide, demo, schema, signs_oracle, tu
     }
     assert key_of["applicant", "Bank"] == f"pinned, key {key_of['bank', 'Own identity']}"
     assert key_of["bank", "Applicant"].startswith("not pinned")
-    one.fill(signs_oracle, record).send()
+    others = [name for name in one.names if name != "bank"]
+    one.fill(signs_oracle, record).press("#send", ".ts-strip li.done:nth-child(2)", others)
     one.strip_done(2)
     one.decide()
     for name in one.names:
@@ -730,7 +733,11 @@ def test_every_party_has_its_own_process_and_ctrl_c_stops_all(demo, schema):
     said = demo.log()
     assert re.search(rf"Server +http://\[::1\]:{demo.server_port} ", said)
     assert f"open http://[::1]:{demo.page_port}/?token=" in said
-    printed = [line for line in said.splitlines() if line and "SIGKILL" not in line]
+    # A test has killed a process, and a browser's library misses a desktop on a test machine.
+    passed_over = ("SIGKILL", "XDG_RUNTIME_DIR")
+    printed = [
+        line for line in said.splitlines() if line and not any(word in line for word in passed_over)
+    ]
     assert len(printed) <= 10 and not [line for line in printed if line.startswith("{")]
     assert printed[-1].startswith("Triseal is ready: open ")
     assert demo.logged().count('"message": "request"') > 100

@@ -15,6 +15,7 @@ import gradio as gr
 from anyio import to_thread
 
 from engines.interface import DECIDE, EXPLAIN, REASONS
+from features.encoding import Layout
 from parties.agent import Agent, ApplicationAgent
 from ui.agent import panels as agent_panels
 from ui.agent.buttons import AGAIN, AGREE, JOIN, JOIN_FIRST, LEAVE, RESTORE, SEND, button_states
@@ -22,7 +23,8 @@ from ui.agent.reasons import reasons_panel
 from ui.agent.refusals import Refusal
 from ui.agent.saving import Kind, saved_file
 from ui.buttons import button_update, notes_html
-from ui.forms import record_of, shown_record
+from ui.error_words import error_words
+from ui.forms import record_of, shown_record, values_error
 from ui.plot_data import plot_data
 from ui.plots import blank_figure, explanation_figure
 from ui.steps import show_steps
@@ -83,6 +85,7 @@ class AgentActions:
     def __init__(self, agent: Agent) -> None:
         self.agent, self.party = agent, agent.party
         self.public = agent.connection.public
+        self._layout = Layout(self.public.schema_)
 
     def view(self, shown: PageApplication) -> View:
         """Return every component, rendered from the current application."""
@@ -137,8 +140,15 @@ class AgentActions:
         application: ApplicationAgent | None,
         values: tuple[Any, ...] | None = None,
     ) -> None:
+        """Withdraw refusals whose cause has gone; `values` are the fields now, None if unknown."""
         for step, refusal in list(shown.refused.items()):
-            if refusal.is_moot(application, values):
+            if refusal.of_fields and values is not None:
+                error = values_error(self._layout, self.party, values)
+                if error is None:
+                    del shown.refused[step]
+                elif error_words(error, self.public.schema_) != refusal.words:
+                    self._refuse(shown, step, error, of_fields=True)
+            elif refusal.is_moot(application):
                 del shown.refused[step]
 
     def in_place(self, step: str, handler: Handler) -> Handler:
@@ -152,17 +162,17 @@ class AgentActions:
             except Exception as error:
                 if not isinstance(error, TrisealError):
                     log.exception("a step of the page failed")
-                values = args if step == "send" and isinstance(error, FeatureError) else ()
-                self._refuse(shown, step, error, values)
+                of_fields = step == "send" and isinstance(error, FeatureError)
+                self._refuse(shown, step, error, of_fields)
             return self.view(shown)
 
         return guarded
 
     def _refuse(
-        self, shown: PageApplication, step: str, error: Exception, values: tuple[Any, ...] = ()
+        self, shown: PageApplication, step: str, error: Exception, of_fields: bool = False
     ) -> None:
         schema, application = self.public.schema_, self._application(shown)
-        shown.refused[step] = Refusal.of(error, schema, application, values)
+        shown.refused[step] = Refusal.of(error, schema, application, of_fields)
 
     def arrive(self, shown: PageApplication, request: gr.Request) -> View:
         """Return the first view: the application in the page's address, or the agent's first."""
@@ -308,12 +318,12 @@ class AgentActions:
     def note_changes(self, shown: PageApplication, *values: Any) -> View:
         """Update the view if the fields now differ from what was sent, or no longer do.
 
-        Also if a refusal of the fields' values is moot, as they have changed since.
+        Also if the fields' values were refused, and are accepted now or refused for another reason.
         """
-        before = shown.changed, len(shown.refused)
+        before = shown.changed, dict(shown.refused)
         self._compare(shown, values)
         self._drop_moot(shown, self._application(shown), values)
-        after = shown.changed, len(shown.refused)
+        after = shown.changed, shown.refused
         return self.view(shown) if after != before else self.nothing(shown)
 
     def _compare(self, shown: PageApplication, values: tuple[Any, ...]) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
-from typing import Any
 
 from features.schema import Schema
 from parties.agent import ApplicationAgent
@@ -16,13 +15,13 @@ from utils.errors import TrisealError
 class Refusal:
     """Why a step could not be taken.
 
-    `serial` is that of the application and `values` are the fields at that moment; `at` is by the
-    monotonic clock.
+    `serial` is that of the application at that moment, and `at` is by the monotonic clock.
+    `of_fields` if the values of the fields are the cause.
     """
 
     words: ErrorWords
     serial: int
-    values: tuple[Any, ...]
+    of_fields: bool
     at: float = field(default_factory=time.monotonic)
 
     @classmethod
@@ -31,23 +30,21 @@ class Refusal:
         error: Exception,
         schema: Schema,
         application: ApplicationAgent | None,
-        values: tuple[Any, ...] = (),
+        of_fields: bool = False,
     ) -> Refusal:
         """Return the refusal for an error, which is described in general if it is unexpected."""
         serial = 0 if application is None else application.serial
         if isinstance(error, TrisealError):
-            return cls(error_words(error, schema), serial, values)
-        return cls(ErrorWords(UNEXPECTED, UNEXPECTED_DETAIL), serial, values)
+            return cls(error_words(error, schema), serial, of_fields)
+        return cls(ErrorWords(UNEXPECTED, UNEXPECTED_DETAIL), serial, of_fields)
 
-    def is_moot(self, application: ApplicationAgent | None, values: tuple[Any, ...] | None) -> bool:
-        """Return True if the cause has gone; `values` are the fields now, None if unknown.
+    def is_moot(self, application: ApplicationAgent | None) -> bool:
+        """Return True if the cause has gone.
 
-        A refusal because of the fields lasts until they change, one because of the server until it
-        can be reached again, and any other until the application has gone on.
+        A refusal because of the server lasts until it can be reached again, one because of the
+        fields until they are checked again, and any other until the application has gone on.
         """
-        if self.values:
-            return values is not None and values != self.values
-        if application is None:
+        if self.of_fields or application is None:
             return False
         if self.words.temporary:
             return application.heard > self.at

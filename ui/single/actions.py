@@ -17,13 +17,14 @@ import gradio as gr
 
 import backend
 from engines.interface import DECIDE, EXPLAIN, REASONS, PublicModel
+from features.encoding import Layout
 from features.schema import Party
 from parties.run_follower import RunNews, Tell
 from ui import panels
 from ui.buttons import button_update, notes_html
 from ui.error_words import UNEXPECTED, UNEXPECTED_DETAIL, ErrorWords, error_words
 from ui.following import followed
-from ui.forms import record_of
+from ui.forms import record_of, values_error
 from ui.plot_data import plot_data
 from ui.plots import explanation_figure
 from ui.reasons import has_reasons
@@ -38,7 +39,7 @@ from ui.single.buttons import (
 from ui.state import PageState
 from ui.timeline import timeline
 from ui.units import join_words
-from utils.errors import DeploymentMixed, OutOfStep, RunCancelled, TrisealError
+from utils.errors import DeploymentMixed, FeatureError, OutOfStep, RunCancelled, TrisealError
 
 View = list[Any]
 Handler = Callable[..., Iterator[Any]]
@@ -95,6 +96,7 @@ class Actions:
     def __init__(self, public: PublicModel) -> None:
         self.public = public
         self.parties = public.schema_.parties
+        self._layout = Layout(public.schema_)
         self.buttons = tuple(button_states(PageState(), public))
         """The `elem_id` of every button with a state, in the order of a view."""
 
@@ -104,10 +106,13 @@ class Actions:
         @functools.wraps(handler)
         def guarded(state: PageState, *values: Any) -> Iterator[View]:
             state.refused.clear()
+            state.refused_fields.clear()
             try:
                 yield from handler(state, *values)
                 return
             except TrisealError as error:
+                if isinstance(error, FeatureError):
+                    state.refused_fields.add(state.step)
                 words = error_words(error, self.public.schema_)
             except Exception:
                 log.exception("a step of the page failed")
@@ -164,13 +169,22 @@ class Actions:
 
     def note_changes(self, state: PageState, *values: Any) -> Iterator[View]:
         """Mark the parties whose fields differ from what they sent."""
-        before = set(state.changed), len(state.refused)
+        before = set(state.changed), dict(state.refused)
         self._compare(state, values)
         for party in self.parties:
-            if state.refused_values.get(party.name, values) != values:
-                state.refused.pop(party.name, None)
-        after = set(state.changed), len(state.refused)
+            if party.name in state.refused_fields:
+                self._check_again(state, party, self._of(party, values))
+        after = set(state.changed), state.refused
         yield self.view(state, gr.skip()) if after != before else self._nothing(state)
+
+    def _check_again(self, state: PageState, party: Party, own: list[Any]) -> None:
+        """Withdraw or update the refusal of a party's field values."""
+        error = values_error(self._layout, party, own)
+        if error is None:
+            state.refused_fields.discard(party.name)
+            state.refused.pop(party.name, None)
+        else:
+            state.refused[party.name] = error_words(error, self.public.schema_)
 
     def make_keys(self, state: PageState) -> Iterator[View]:
         """Step 1: make the keys."""
@@ -355,7 +369,7 @@ class Actions:
 
     def _send(self, state: PageState, party: Party, values: tuple[Any, ...]) -> None:
         own = self._of(party, values)
-        state.step, state.refused_values[party.name] = party.name, values
+        state.step = party.name
         sent = backend.pre_process_encrypt_send(state.client_id, party.name, record_of(party, own))
         state.took(sent, own)
 

@@ -173,7 +173,7 @@ class _Page:
 
     def _closing(self, start: PageState, deployment: Path) -> None:
         with section():
-            html(panels.heading(None, "Message log"))
+            html(panels.folding_heading("Message log"))
             self.log = html(timeline(start.messages, self.public))
         with folded("Who holds what"):
             html(texts.who_holds_what(self.public))

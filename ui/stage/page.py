@@ -30,7 +30,7 @@ from ui.benchmark import comparison
 from ui.blocks import html, section
 from ui.buttons import button_properties
 from ui.examples import load_examples
-from ui.panels import heading
+from ui.panels import folding_heading, heading
 from ui.places import agent_addresses, compliance_link, consent_links, page_place
 from ui.reasons import has_reasons
 from ui.single.actions import shown_at_once
@@ -127,15 +127,15 @@ class Stage:
         self.absent = html('<div id="absent" hidden></div>', "ts-absences")
         self.presence_timer = gr.Timer(PRESENCE_SECONDS)
         with section():
-            html(stage_panels.folding_heading("Times and sizes"))
+            html(folding_heading("Times and sizes"))
             self.figures = html(BEFORE, "ts-panel")
             html(f'<p class="ts-note">{NEAR_THE_LINE}</p>')
         with section():
-            html(stage_panels.folding_heading("What has travelled"))
+            html(folding_heading("What has travelled"))
             self.log = html(stage_panels.stage_timeline(None, (), public))
         with section():
             html(
-                stage_panels.folding_heading(
+                folding_heading(
                     "Witness", "Evaluates every result again, and signs it or refuses to."
                 )
             )
@@ -235,7 +235,7 @@ class Stage:
             return
         with section():
             html(
-                stage_panels.folding_heading(
+                folding_heading(
                     "Other pages",
                     "The operator's view of all requests, decisions and permits in the log; a data "
                     "owner, and an institution that asks for the use of the owner's data. They "

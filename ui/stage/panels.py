@@ -163,16 +163,6 @@ def no_frames() -> str:
     )
 
 
-def folding_heading(title: str, text: str = "") -> str:
-    """Return the heading of a section whose content is folded in a narrow window."""
-    words = f"<p>{escape(text)}</p>" if text else ""
-    return (
-        f'<div class="ts-step ts-folds"><div><h2>{escape(title)}</h2>{words}</div>'
-        f'<label><input type="checkbox" aria-label="Show: {escape(title)}"><span></span></label>'
-        "</div>"
-    )
-
-
 def opening_link(link: str) -> str:
     """Return the link to the compliance page, which opens in another tab."""
     return f'<p class="ts-opens">{_link("compliance", link, "Open the compliance page")}</p>'

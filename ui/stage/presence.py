@@ -117,11 +117,14 @@ def _place(address: str) -> tuple[str, int]:
 
 
 def _accepts(host: str, port: int) -> bool:
-    """Return False if nothing listens there; True if that is not known, as after a timeout."""
+    """Return False if nothing listens there.
+
+    True if that is not known: after a timeout, or for a public name that only browsers resolve.
+    """
     try:
         with closing(socket.create_connection((host, port), CONNECT_SECONDS)):
             return True
-    except TimeoutError:
-        return True
-    except OSError:
+    except ConnectionRefusedError:
         return False
+    except OSError:
+        return True

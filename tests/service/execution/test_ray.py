@@ -294,7 +294,7 @@ def test_actors_end_with_their_process_which_is_restarted(
         await asyncio.sleep(0.3)
         (driver,) = (
             child
-            for child in psutil.Process().children()
+            for child in psutil.Process().children(recursive=True)
             if len(child.net_connections()) > 1  # to the cluster
         )
         driver.send_signal(signal.SIGKILL)
