@@ -6,9 +6,9 @@ Start `make demo` with the levelled engine, and give the link that it prints:
 
 It plays an application on the stage, to the explanation and reasons of a denial, and writes
 
-    docs/page.png        the stage
+    docs/page.png        the stage, from its steps on
     docs/party.png       the page of the first party by itself
-    docs/phone.png       the same page in a narrow, dark window
+    docs/phone.png       the same page in a narrow, dark window, from the decision on
     docs/compliance.png  the compliance page
 
 with at most 256 colours each. Gradio brings Pillow, which reduces them.
@@ -31,8 +31,10 @@ from utils.atomic_files import write_atomic
 from utils.command_line import CommandParser, run_command
 
 WIDE, NARROW = (1280, 900), (390, 844)
-LONGEST = 1800
-"""Most pixels in height; of a longer page, the top is shown."""
+LONGEST = 2100
+"""Most pixels in height of a picture."""
+ABOVE = 24
+"""Pixels that are shown above the element at which a picture begins."""
 TIMEOUT_MILLISECONDS = 600_000
 PLOT = ".js-plotly-plot .bars .point"
 ALL_DONE = """() => {
@@ -64,19 +66,19 @@ def _take(browser: Browser, link: str, folder: Path) -> None:
     stage = _window(browser, WIDE, "light")
     stage.goto(link)
     _play(stage)
-    _write(stage, folder / "page.png")
+    _write(stage, folder / "page.png", ".ts-sticky")
     party = stage.locator("iframe[data-agent]").first.get_attribute("src") or ""
     compliance = stage.get_by_role("link", name="Open the compliance page")
     log = compliance.get_attribute("href") or ""
-    for name, address, size, scheme, shown in (
-        ("party.png", party, WIDE, "light", PLOT),
-        ("phone.png", party, NARROW, "dark", PLOT),
-        ("compliance.png", log, WIDE, "light", "tr[data-entry]"),
+    for name, address, size, scheme, shown, begins in (
+        ("party.png", party, WIDE, "light", PLOT, None),
+        ("phone.png", party, NARROW, "dark", PLOT, "h2:has-text('The decision')"),
+        ("compliance.png", log, WIDE, "light", "tr[data-entry]", None),
     ):
         page = _window(browser, size, scheme)
         page.goto(address)
         page.locator(shown).first.wait_for()
-        _write(page, folder / name)
+        _write(page, folder / name, begins)
         page.context.close()
 
 
@@ -102,16 +104,21 @@ def _play(stage: Page) -> None:
     stage.wait_for_timeout(DRAWING_MILLISECONDS)
 
 
-def _write(page: Page, path: Path) -> None:
-    """Write the top of a page as a PNG with a palette, once its plots have taken their size."""
+def _write(page: Page, path: Path, begins: str | None) -> None:
+    """Write a page as a PNG with a palette, once its plots have taken their size.
+
+    The picture begins at the first element that the selector `begins` finds, or at the top.
+    """
     page.evaluate("() => { document.activeElement?.blur(); scrollTo(0, 0); }")
     page.wait_for_timeout(1500)
+    box = page.locator(begins).first.bounding_box() if begins else None
+    first = max(0, int(box["y"]) - ABOVE) if box else 0
     taken = Image.open(io.BytesIO(page.screenshot(full_page=True)))
-    top = taken.crop((0, 0, taken.width, min(taken.height, LONGEST)))
+    shown = taken.crop((0, first, taken.width, min(taken.height, first + LONGEST)))
     reduced = io.BytesIO()
-    top.convert("RGB").quantize(256, dither=Image.Dither.NONE).save(reduced, "PNG", optimize=True)
+    shown.convert("RGB").quantize(256, dither=Image.Dither.NONE).save(reduced, "PNG", optimize=True)
     write_atomic(path, reduced.getvalue(), mode=0o644)
-    print(f"{path}: {top.width} x {top.height}, {len(reduced.getvalue()) / 1000:.0f} kB")
+    print(f"{path}: {shown.width} x {shown.height}, {len(reduced.getvalue()) / 1000:.0f} kB")
 
 
 if __name__ == "__main__":
