@@ -130,7 +130,7 @@ class Preloaded:
     def __init__(self, modules: Sequence[str]) -> None:
         self._requests, theirs = socket.socketpair()
         self._lock, self._held = threading.Lock(), ExitStack()
-        made = TemporaryDirectory(prefix="triseal-preloaded-", ignore_cleanup_errors=True)
+        made = TemporaryDirectory(prefix="preloaded-", ignore_cleanup_errors=True)
         folder, variables = self._held.enter_context(made), {}
         if modules == PAGES:
             # As in ui/gradio_environment.py, for all copies: Gradio reads both when it is imported.

@@ -472,7 +472,7 @@ def test_all_steps_from_keys_to_explanation(wide, demo, schema, signs_oracle, tu
     assert one.page.eval_on_selector(".ts-log", scrolled)  # at the newest message
     times = one.page.locator(".ts-figures").first
     times.locator("tr:has-text('Reasons') td[data-who='Witness Auditor']:has-text(' ms')").wait_for(
-        timeout=20_000
+        state="attached", timeout=20_000
     )
     assert all("s" in cell for cell in times.locator("td[data-who='Server']").all_inner_texts())
     keys = {one.text(name, ".ts-facts div:has-text('first bytes') dd") for name in one.names}
