@@ -478,7 +478,7 @@ def test_all_steps_from_keys_to_explanation(wide, demo, schema, signs_oracle, tu
     keys = {one.text(name, ".ts-facts div:has-text('first bytes') dd") for name in one.names}
     assert len(keys) == 1 and len(keys.pop().replace(" ", "")) == 32
     card = one.page.locator('[data-witness="Auditor"]', has_text=": signed")
-    card.filter(has_text="the levels of the reasons of").wait_for()
+    card.filter(has_text="the levels of the reasons of").wait_for(state="attached")
     with one.page.expect_download() as download:
         one.frame("bank").locator("#decision-file").click()
     file = DecisionFile.parse(Path(download.value.path()).read_bytes())

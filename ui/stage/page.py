@@ -495,9 +495,10 @@ class Stage:
         watched.settled = False
         return gr.update(**value) if isinstance(value, dict) else value
 
-    def _cleared(self, watched: Watched) -> View:
-        """Withdraw a refusal, because a choice that may have caused it has changed."""
-        watched.refused = ""
+    def _cleared(self, watched: Watched, readers: list[str]) -> View:
+        """Withdraw a refusal, unless there is still no party that learns the result."""
+        if readers:
+            watched.refused = ""
         return self._view(watched)
 
     def wire(self, page: gr.Blocks) -> None:
@@ -514,7 +515,7 @@ class Stage:
                 concurrency_limit=8,
             )  # fmt: skip
         for choice, name in zip(choices, ("readers", "explained", "reasons"), strict=True):
-            self._on(choice.input, self._cleared, [self.state], f"choose_{name}")
+            self._on(choice.input, self._cleared, [self.state, self.readers], f"choose_{name}")
         self._on(page.load, self.arrive, [self.state, self.address], "arrive", js=FRAGMENT)
         self._on(
             self.timer.tick, self.tick, [self.state], "tick", CONCURRENT_TICKS, trigger_mode="once"
