@@ -12,7 +12,7 @@ import gradio as gr
 from gradio.components import Component
 
 from federated.agents.at_work import AtWork, Kind
-from ui.blocks import html, plot, section
+from ui.blocks import folded, html, plot, section
 from ui.consent.handling import Wiring, in_place
 from ui.consent.panels import empty
 from ui.data_tables import SUMMARY
@@ -105,7 +105,7 @@ class _TrainingPage:
             self._chart("bytes", "Bytes of each round, sent and received here")
         self._chart("strip", "Lenders by tree")
         self._put("strip_key", html(""))
-        with gr.Accordion(SUMMARY, open=False, elem_classes="ts-folded"):
+        with folded(SUMMARY):
             self._put("trees", html(empty(panels.NO_TREE)))
 
     def _chart(self, name: str, title: str) -> None:

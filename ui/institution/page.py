@@ -12,7 +12,7 @@ import gradio as gr
 from gradio.components import Component
 
 from parties.governance.institution import Institution
-from ui.blocks import html, section, step_button
+from ui.blocks import folded, html, section, step_button
 from ui.consent import panels
 from ui.consent.handling import Wiring, in_place
 from ui.consent.words import ACTION_CHOICES, purpose_choices
@@ -65,7 +65,7 @@ class _InstitutionPage:
         with section():
             html(heading(4, "Requests", "Their states, the results, and the owner's receipts."))
             self._requests()
-        with gr.Accordion("What happened here", open=False, elem_classes="ts-folded"):
+        with folded("What happened here"):
             self._put("activity", html(""))
 
     def _put(self, name: str, part: Any) -> Any:

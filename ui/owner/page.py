@@ -14,7 +14,7 @@ from gradio.components import Component
 
 from governance.categories import OWN_DATA, UNCLASSIFIED
 from parties.governance.owner import Owner
-from ui.blocks import html, section, step_button
+from ui.blocks import folded, html, section, step_button
 from ui.consent import panels
 from ui.consent.handling import Wiring, in_place
 from ui.owner.actions import LONGEST_PASTE, OwnerActions, Shown
@@ -81,7 +81,7 @@ class _OwnerPage:
         self._put("told_inbox", html("", "ts-quiet"))
         with self._put("inbox_row", gr.Column(visible=False)):
             self.approve = step_button("Approve", "approve", min_width=180)
-            with gr.Accordion("Approve with less", open=False, elem_classes="ts-folded"):
+            with folded("Approve with less"):
                 self._put("less_note", html(""))
                 self._put(
                     "less_fields",

@@ -27,7 +27,7 @@ from parties.retrying import may_pass, waiting_words
 from settings import Settings
 from ui import joint_texts
 from ui.benchmark import comparison
-from ui.blocks import html, section
+from ui.blocks import folded, html, section
 from ui.buttons import button_properties
 from ui.examples import load_examples
 from ui.panels import folding_heading, heading
@@ -142,7 +142,7 @@ class Stage:
             self.witness = html('<p class="ts-empty">Not asked yet.</p>', "ts-panel")
             self.witness_timer = gr.Timer(WITNESS_SECONDS)
         self._other_pages()
-        with _folded("Compare with Concrete on the same program"):
+        with folded("Compare with Concrete on the same program"):
             html(
                 '<p class="ts-note">Runs the chosen example on this engine and on Concrete, in a '
                 "separate process that plays all parties. On Concrete, one party makes the secret "
@@ -153,11 +153,11 @@ class Stage:
                 "Run on both engines", min_width=230, scale=0, elem_id="beside"
             )
             self.beside = html(beside.BEFORE, "ts-panel")
-        with _folded("Who holds what"):
+        with folded("Who holds what"):
             html(joint_texts.stage_holds(public))
-        with _folded("What is protected, and what is not"):
+        with folded("What is protected, and what is not"):
             html(joint_texts.stage_protection(public))
-        with _folded("How does this compare?"):
+        with folded("How does this compare?"):
             html(comparison(settings.deployment))
 
     def _opening(self) -> None:
@@ -188,7 +188,7 @@ class Stage:
                 self.button = gr.Button(elem_id="new", **_button(first.new))
             self.notes = html(first.notes, "ts-unseen")
             self.refusal = html("")
-            with _folded("Who learns the results"):
+            with folded("Who learns the results"):
                 self._readers()
         # The page's address, as JavaScript reads it and sets it.
         self.address = gr.Textbox(visible="hidden", elem_id="address", label="Address")
@@ -603,10 +603,6 @@ def _button(control: Control) -> dict[str, Any]:
         "min_width": 250,
         "scale": 0,
     }
-
-
-def _folded(title: str) -> gr.Accordion:
-    return gr.Accordion(title, open=False, elem_classes="ts-folded")
 
 
 def _first_example(outcomes: list[str]) -> int:
