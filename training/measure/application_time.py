@@ -13,6 +13,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 
 from contract.http import Traffic
@@ -38,18 +39,32 @@ _NO_TRANSFER = ("ran ", "failed ", "run ")
 """Traffic entries whose size is not that of a transferred body."""
 
 
+class CountingTransport(httpx.HTTPTransport):
+    """HTTP that counts its requests."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls = 0
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        self.calls += 1
+        return super().handle_request(request)
+
+
 class PartyProcess:
     """One party's agent, with its user's actions automated."""
 
     def __init__(self, url: str, party: str, home: Path) -> None:
         """Connect to the server; raises connection errors."""
-        client = ServerClient(url, _ANSWER_SECONDS)
+        self._transport = CountingTransport()
+        client = ServerClient(url, _ANSWER_SECONDS, self._transport)
         self._agent = Agent(Connection(client, PartyStore(home)), party)
         self._parties = self._agent.connection.public.schema_.party_names
         self._application: ApplicationAgent | None = None
 
     def join(self, code: str) -> None:
         """Join, and return once the joint key has been made and checked."""
+        self._transport.calls = 0
         application = self._application = self._agent.join(code, pinned=True)
         self._until(application, lambda: application.member.keys_ready)
 
@@ -87,6 +102,10 @@ class PartyProcess:
         application, self._application = self._own(), None
         with suppress(UnknownApplication):
             application.member.discard()
+
+    def calls(self) -> int:
+        """Return the number of calls to the server since it was told to join."""
+        return self._transport.calls
 
     def _runs(self, application: ApplicationAgent, program: str) -> dict[str, float]:
         """Return the server's seconds for a program and, if it has one, its comparison."""
@@ -158,6 +177,7 @@ def application_time(
             processes["witness"] = server.witness
         used: dict[str, float] = {}
         taken: list[dict[str, float]] = []
+        called: list[dict[str, int]] = []
         for round_ in range(rounds + 1):
             row = bits[round_ % len(bits)]
             expected = {
@@ -166,13 +186,17 @@ def application_time(
             }
             if round_ == min(rounds, 1):  # after the warm-up
                 used = {name: cpu_seconds(process) for name, process in processes.items()}
-            seconds, traffic = _application(client, agents, record_of(layout, row), expected)
+            seconds, calls, traffic = _application(
+                client, agents, record_of(layout, row), expected
+            )
             if round_ or not rounds:
                 taken.append(seconds)
+                called.append(calls)
         workers = [peak_bytes(process) for process in descendants(server.process)]
         return {
             "rounds": len(taken),
             "seconds": {step: float(np.median([t[step] for t in taken])) for step in taken[0]},
+            "calls": {part: float(np.median([c[part] for c in called])) for part in called[0]},
             "processor_seconds": {
                 name: (cpu_seconds(process) - used[name]) / len(taken)
                 for name, process in processes.items()
@@ -193,10 +217,10 @@ def _application(
     agents: Mapping[str, Remote],
     records: Mapping[str, Mapping[str, Any]],
     expected: Mapping[str, tuple[float, ...]],
-) -> tuple[dict[str, float], Traffic]:
-    """Run one application from opening to explanation; returns seconds by step, and the traffic.
+) -> tuple[dict[str, float], dict[str, int], Traffic]:
+    """Run one application from opening to explanation.
 
-    `expected` has the values that each program opens.
+    Returns seconds by step, the calls of all parties to the server, and the traffic. `expected` has the values that each program opens.
     """
     times = [time.perf_counter()]
     names = client.model().schema_.party_names
@@ -205,8 +229,10 @@ def _application(
     times.append(time.perf_counter())
     decided = call_all(agents, "decide", {party: (records[party],) for party in agents})
     times.append(time.perf_counter())
+    to_decision = _calls(agents)
     explained = call_all(agents, "explain", dict.fromkeys(agents, ()))
     times.append(time.perf_counter())
+    calls = {"decision": to_decision, "explanation": _calls(agents) - to_decision}
     traffic = client.traffic(opening.client_id, opening.watch_token)
     call_all(agents, "leave", dict.fromkeys(agents, ()))
     require_opened(DECIDE, expected[DECIDE], [(found["opened"],) for found in decided.values()])
@@ -228,7 +254,12 @@ def _application(
             if step.startswith("run of ")
         },
     }
-    return seconds, traffic
+    return seconds, calls, traffic
+
+
+def _calls(agents: Mapping[str, Remote]) -> int:
+    """Return the calls of all agents for their present application."""
+    return sum(call_all(agents, "calls", dict.fromkeys(agents, ())).values())
 
 
 def call_all(

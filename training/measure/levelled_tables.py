@@ -202,6 +202,10 @@ def application_table(own: dict[str, Any]) -> Table:
         (f"{words.get(k, k)}, s", figure(v)) for k, v in own["seconds"].items()
     ]
     rows += [
+        (f"calls of all parties for the {part}", figure(count))
+        for part, count in own["calls"].items()
+    ]
+    rows += [
         (f"processor of the {name} for one application, s", figure(v))
         for name, v in own["processor_seconds"].items()
     ]
