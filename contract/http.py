@@ -230,11 +230,11 @@ class ExchangeRequest(RequestBody):
     """Messages to post, permits to give, and conditions to wait for.
 
     If `wait` is 0, the response is immediate. Otherwise it is sent, within `wait` seconds, once
-    all messages of `until` have arrived and the run of the program `until_ended` has ended, with
-    the statements of all witnesses on its result. If there is any other change (a message was
-    posted or has arrived, or the state's tag differs from `seen`), it is sent `linger` seconds
-    later. If neither `until` nor `until_ended` is given, it is sent at the first change, without
-    delay.
+    all messages of `until` have arrived, all parties have filled their slots named `until_filled`,
+    and the run of the program `until_ended` has ended, with the statements of all witnesses on its
+    result. It is also sent `linger` seconds after any other change (a message was posted or has
+    arrived, or the state's tag differs from `seen`), and at once if the party itself has posted a
+    message by another call, since it may now wait for something else.
     """
 
     messages: Annotated[list[MessageRequest], Field(max_length=MAXIMUM_POSTED)] = []
@@ -242,6 +242,7 @@ class ExchangeRequest(RequestBody):
     wait: Annotated[float, Field(ge=0, le=LONGEST_WAIT)] = 0.0
     seen: Annotated[str, Field(max_length=64)] = ""
     until: Annotated[list[Awaited], Field(max_length=MAXIMUM_AWAITED)] = []
+    until_filled: Annotated[str | None, Field(max_length=256)] = None
     until_ended: Annotated[str | None, Field(max_length=256)] = None
     linger: Annotated[float, Field(ge=0, le=LONGEST_LINGER)] = 0.0
     permits: Annotated[list[PermitText], Field(max_length=MAXIMUM_PERMITS)] = []
@@ -452,6 +453,10 @@ class ApplicationState(Body):
         stage = "running" if run.under_way else self.state
         programs = {**self.programs, program: run}
         return self.model_copy(update={"programs": programs, "state": stage})
+
+    def slots_of(self, file_name: str | None) -> tuple[SlotState, ...]:
+        """Return the slots of this name, of all parties."""
+        return tuple(slot for slot in self.slots if slot.file_name == file_name)
 
     def sha256_of(self, party: str, file_name: str) -> str | None:
         """Return the digest of a slot's content; None if the slot is empty or does not exist."""

@@ -59,15 +59,17 @@ Posting = tuple[str, str | None, bytes]
 class Waiting:
     """Conditions that end the wait of an exchange; `seconds` is its limit, at most 25.
 
-    The wait ends when all messages of `until`, pairs of sender and step, have arrived and the run
-    of the program `until_ended` has ended, with the statements of all witnesses on its result, or
-    `linger` seconds (at most 2) after any other change: a message, or a state whose tag differs
-    from `seen`. Without conditions it ends at the first change.
+    The wait ends when all messages of `until`, pairs of sender and step, have arrived, all parties
+    have filled their slots named `until_filled`, and the run of the program `until_ended` has
+    ended, with the statements of all witnesses on its result. It also ends `linger` seconds (at
+    most 2) after any other change: a message, or a state whose tag differs from `seen`; and at
+    once if the party itself has posted a message by another call.
     """
 
     seconds: float = 0.0
     seen: str = ""
     until: Sequence[tuple[str, str]] = field(default=())
+    until_filled: str | None = None
     until_ended: str | None = None
     linger: float = 0.0
 
@@ -228,6 +230,7 @@ class ServerClient(SessionsClient, GatewayClient):
                 wait=waiting.seconds,
                 seen=waiting.seen,
                 until=[Awaited(sender=sender, step=step) for sender, step in waiting.until],
+                until_filled=waiting.until_filled,
                 until_ended=waiting.until_ended,
                 linger=waiting.linger,
                 permits=list(permits),

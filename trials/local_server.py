@@ -158,12 +158,12 @@ class LocalClient:
         end = time.monotonic() + waiting.seconds
         given = [Given(step, receiver, bytes(body)) for step, receiver, body in messages]
         allowed = Allowed(list(permits), list(receipts))
-        found = self._relay.exchange(client_id, token, given, after, (), allowed)
+        found = self._relay.exchange(client_id, token, given, after, (), allowed).exchanged
         while not found.messages and not (waiting.seen and found.tag != waiting.seen):
             if given or time.monotonic() >= end:
                 break
             time.sleep(0.01)
-            found = self._relay.exchange(client_id, token, (), after, found.numbers)
+            found = self._relay.exchange(client_id, token, (), after, found.numbers).exchanged
         return Exchanged.model_validate_json(found.model_dump_json())
 
     def events(self, client_id: str, token: str, silence: float) -> Iterator[ApplicationState]:

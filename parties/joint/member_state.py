@@ -341,10 +341,29 @@ class MemberState:
 
     def waiting(self, seconds: float) -> Waiting:
         """Return the conditions that the next exchange waits for."""
-        until = self.protocol.expected()
-        program = next((p for p in self._agreed() if self._awaits_run(p)), None)
-        linger = LINGER_SECONDS if until or program else 0.0
-        return Waiting(seconds, self.tag, until, program, linger)
+        return Waiting(
+            seconds,
+            self.tag,
+            self.protocol.expected(),
+            ENCRYPTED_INPUTS if self._awaits_records() else None,
+            next((p for p in self._coming_runs() if self._awaits_run(p)), None),
+            LINGER_SECONDS,
+        )
+
+    def _awaits_records(self) -> bool:
+        """Return True if this party has sent its record, and another party has not."""
+        slots = () if self.state is None else self.state.slots_of(ENCRYPTED_INPUTS)
+        return self.upload is not None and any(slot.sha256 is None for slot in slots)
+
+    def _coming_runs(self) -> list[str]:
+        """Return the programs whose runs this party can wait for.
+
+        The first party requests the runs itself as soon as the messages before them have arrived.
+        """
+        if self.party == self._names[0]:
+            return self._agreed()
+        programs = self._connection.public.programs
+        return [p for p in programs if self.protocol.agrees(p, self.party)]
 
     def _awaits_run(self, program: str) -> bool:
         if self.state is None or self.protocol.opened(program) is not None:

@@ -350,12 +350,15 @@ class JointProtocol:
         return self._talk.agreements(program)
 
     def agreed(self, program: str) -> bool:
-        """Return True if all parties have agreed.
+        """Return True if all parties have agreed, each as in `agrees`."""
+        return self._talk.all_said(_agreement(program))
 
-        To a comparison they have agreed once all of their shares of the masked scores are there.
+    def agrees(self, program: str, party: str) -> bool:
+        """Return True if a party has agreed.
+
+        To a comparison it has agreed once its share of the masked scores is there.
         """
-        masked = MASKED_BY.get(program)
-        return self._talk.all_said(agree_step(program) if masked is None else partial_step(masked))
+        return party in self._talk.state.senders(_agreement(program))
 
     def opened(self, program: str) -> str | None:
         """Return the SHA-256 of the one result that this party sent its share for, or None."""
@@ -600,3 +603,9 @@ class JointProtocol:
                 f"{self._talk.party} has already confirmed a different result of {program}. It "
                 "opens no second one: two openings could reveal the encrypted data."
             )
+
+
+def _agreement(program: str) -> str:
+    """Return the step by which a party agrees to the run of a program."""
+    masked = MASKED_BY.get(program)
+    return agree_step(program) if masked is None else partial_step(masked)

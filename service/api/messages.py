@@ -37,7 +37,7 @@ from service.api.dependencies import (
 from service.api.openapi import APPLICATION, BODY, TOKEN, make_router, problems
 from service.api.permits import GIVEN
 from service.applications.permits import Allowed
-from service.applications.relay import Given
+from service.applications.relay import Given, Heard
 from utils.errors import (
     AlreadySent,
     InvalidRequest,
@@ -161,25 +161,25 @@ async def exchange(
     """
     end = time.monotonic() + body.wait
 
-    def read(given: Sequence[Given], posted: Sequence[int], allowed: Allowed) -> Exchanged:
+    def read(given: Sequence[Given], posted: Sequence[int], allowed: Allowed) -> Heard:
         return services.relay.exchange(client_id, token, given, body.after, posted, allowed)
 
     with server_state.events.subscribe(client_id) as changed:
         given = [_given(one, f"messages.{i}.body") for i, one in enumerate(body.messages)]
-        found = await run_in_threadpool(read, given, (), Allowed(body.permits, body.receipts))
+        heard = await run_in_threadpool(read, given, (), Allowed(body.permits, body.receipts))
         for _ in body.messages:
             server_state.metrics.relayed()
         if body.messages or body.permits or body.receipts:
             server_state.events.changed(client_id, but=changed)
         pause = math.inf
-        while not _enough(body, found):
-            if _has_news(body, found) and pause == math.inf:
+        while not _enough(body, heard):
+            if pause == math.inf and _has_news(body, heard.exchanged):
                 pause = time.monotonic() + body.linger
             if not await woken(changed, min(end, pause)):
                 break
             changed.clear()
-            found = await run_in_threadpool(read, (), found.numbers, Allowed())
-    return Response(found.model_dump_json(), media_type="application/json")
+            heard = await run_in_threadpool(read, (), heard.exchanged.numbers, Allowed())
+    return Response(heard.exchanged.model_dump_json(), media_type="application/json")
 
 
 @router.get(
@@ -204,14 +204,21 @@ def _given(message: MessageRequest, name: str = "body") -> Given:
         raise InvalidRequest(f"{name}: send the message's bytes as base64.") from error
 
 
-def _enough(request: ExchangeRequest, found: Exchanged) -> bool:
-    """Return True if everything that the caller waits for is there."""
-    if not request.until and request.until_ended is None:
-        return _has_news(request, found)
+def _enough(request: ExchangeRequest, heard: Heard) -> bool:
+    """Return True if everything that the caller waits for is there, or its party has posted."""
+    found, conditions = heard.exchanged, (request.until, request.until_filled, request.until_ended)
     arrived = {(message.sender, message.step) for message in found.messages}
+    if any(sender == heard.party for sender, _ in arrived):
+        return True
+    if not any(conditions):
+        return request.linger == 0 and _has_news(request, found)
     if any((one.sender, one.step) not in arrived for one in request.until):
         return False
-    run = found.state.programs.get(request.until_ended or "")
+    if any(slot.sha256 is None for slot in found.state.slots_of(request.until_filled)):
+        return False
+    if request.until_ended is None:
+        return True
+    run = found.state.programs.get(request.until_ended)
     if run is None or run.status != "done":
         return run is None or run.ended
     return all(witness.key in run.statements for witness in found.state.witnesses)

@@ -102,6 +102,14 @@ class Given:
     body: bytes
 
 
+@dataclass(frozen=True)
+class Heard:
+    """The response to an exchange, and the party that made it."""
+
+    party: str
+    exchanged: Exchanged
+
+
 T = TypeVar("T")
 
 
@@ -148,7 +156,7 @@ class Relay:
         after: int,
         posted: Sequence[int] = (),
         allowed: Allowed = Allowed(),  # noqa: B008 - immutable
-    ) -> Exchanged:
+    ) -> Heard:
         """Store messages, permits and receipts, all or none, and return what the party may read.
 
         All happens in one transaction. Messages in `given`, and those whose numbers are in
@@ -178,7 +186,7 @@ class Relay:
         after: int,
         allowed: Allowed,
         made: str | None,
-    ) -> tuple[Exchanged, str | None]:
+    ) -> tuple[Heard, str | None]:
         with self._storage.write() as session:
             application, party = self._party(session, client_id, token, lock=True)
             numbers, key = self._keep(session, application, party, given, made)
@@ -305,7 +313,7 @@ class Relay:
         party: str,
         after: int,
         posted: list[int],
-    ) -> Exchanged:
+    ) -> Heard:
         rows = _NEWER.all(session, client_id=application.client_id, party=party, after=after)
         last = [] if len(rows) == PAGE else posted  # a full page may have others after it
         cursor = max([after, *(row.number for row in rows), *last])
@@ -315,11 +323,14 @@ class Relay:
             if row.number not in posted
         ]
         state = describe(application, self._public, {}, self._clock())
-        return Exchanged(numbers=posted, messages=found, after=cursor, state=state, tag=_tag(state))
+        exchanged = Exchanged(
+            numbers=posted, messages=found, after=cursor, state=state, tag=_tag(state)
+        )
+        return Heard(party, exchanged)
 
     def messages(self, client_id: str, token: str | None, after: int) -> RelayedMessages:
         """Return up to PAGE messages numbered above `after` that the token's party may read."""
-        found = self.exchange(client_id, token, (), after)
+        found = self.exchange(client_id, token, (), after).exchanged
         return RelayedMessages(messages=found.messages, state=found.state, tag=found.tag)
 
     def traffic(self, client_id: str, token: str | None) -> Traffic:

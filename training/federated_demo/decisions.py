@@ -14,7 +14,8 @@ from engines.interface import DECIDE
 from engines.levelled.messages import NAME
 from features.encoding import Bits
 from parties.joint.codes import open_joint
-from training.measure.application_time import PartyProcess, call_all, require_opened
+from training.measure.application_time import call_all, require_opened
+from training.measure.automated_party import PartyProcess
 from training.measure.http_overhead import record_of
 from training.measure.remote import Remote
 from training.measure.running_server import running_server

@@ -8,139 +8,30 @@ and agrees to the programs. Times are wall times as seen by the measuring proces
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack, suppress
+from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import httpx
 import numpy as np
 
 from contract.http import Traffic
 from engines.interface import DECIDE, EXPLAIN
 from features.encoding import Bits, Layout
 from model.program import Program
-from parties.agent import Agent, ApplicationAgent
 from parties.client import ServerClient
-from parties.connection import Connection
 from parties.joint.codes import open_joint
 from parties.results import SERVER
-from parties.store import PartyStore
+from training.measure.automated_party import PartyProcess
 from training.measure.http_overhead import record_of
 from training.measure.machine import cpu_seconds, descendants, peak_bytes
 from training.measure.remote import Remote
 from training.measure.running_server import running_server
 from training.opened import opened_values
-from utils.errors import EvaluationFailed, OutOfStep, UnknownApplication
+from utils.errors import EvaluationFailed
 
-_ANSWER_SECONDS = 120.0
-_GLANCE_SECONDS = 0.5
 _NO_TRANSFER = ("ran ", "failed ", "run ")
 """Traffic entries whose size is not that of a transferred body."""
-
-
-class CountingTransport(httpx.HTTPTransport):
-    """HTTP that counts its requests."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.calls = 0
-
-    def handle_request(self, request: httpx.Request) -> httpx.Response:
-        self.calls += 1
-        return super().handle_request(request)
-
-
-class PartyProcess:
-    """One party's agent, with its user's actions automated."""
-
-    def __init__(self, url: str, party: str, home: Path) -> None:
-        """Connect to the server; raises connection errors."""
-        self._transport = CountingTransport()
-        client = ServerClient(url, _ANSWER_SECONDS, self._transport)
-        self._agent = Agent(Connection(client, PartyStore(home)), party)
-        self._parties = self._agent.connection.public.schema_.party_names
-        self._application: ApplicationAgent | None = None
-
-    def join(self, code: str) -> None:
-        """Join, and return once the joint key has been made and checked."""
-        self._transport.calls = 0
-        application = self._application = self._agent.join(code, pinned=True)
-        self._until(application, lambda: application.member.keys_ready)
-
-    def decide(self, record: Mapping[str, Any]) -> dict[str, Any]:
-        """Encrypt and send, agree once all have sent, and return once the decision is opened."""
-        application = self._own()
-        sent = application.send(record)
-        self._until(application, lambda: application.member.records_arrived)
-        upload = application.member.upload
-        self._agreed(application, DECIDE)
-        self._until(application, lambda: application.member.decision is not None)
-        decision = application.member.decision
-        if decision is None:
-            raise EvaluationFailed("There is no decision.")
-        return {
-            "opened": decision.opened,
-            "encrypt": sent.encrypt_seconds,
-            "send": sent.send_seconds if upload is None else upload.seconds,
-            **self._runs(application, DECIDE),
-        }
-
-    def explain(self) -> dict[str, Any]:
-        """Agree to the explanation; returns its values once it is opened."""
-        application = self._own()
-        self._agreed(application, EXPLAIN)
-        self._until(application, lambda: application.member.explanation is not None)
-        opened = application.member.explanation
-        return {
-            "opened": () if opened is None else opened.explanation.opened,
-            **self._runs(application, EXPLAIN),
-        }
-
-    def leave(self) -> None:
-        """Erase the application and this party's files for it."""
-        application, self._application = self._own(), None
-        with suppress(UnknownApplication):
-            application.member.discard()
-
-    def calls(self) -> int:
-        """Return the number of calls to the server since it was told to join."""
-        return self._transport.calls
-
-    def _runs(self, application: ApplicationAgent, program: str) -> dict[str, float]:
-        """Return the server's seconds for a program and, if it has one, its comparison."""
-        state, public = application.member.state, self._agent.connection.public
-        programs = dict.fromkeys((program, public.final(program)))
-        return {
-            f"run of {one}": (state.programs[one].seconds if state else None) or 0.0
-            for one in programs
-        }
-
-    def _own(self) -> ApplicationAgent:
-        if self._application is None:
-            raise OutOfStep("This party has not joined yet.")
-        return self._application
-
-    def _agreed(self, application: ApplicationAgent, program: str) -> None:
-        def agreed() -> bool:
-            try:
-                application.agree(program)
-            except OutOfStep:
-                return False  # the public key has not arrived yet
-            return True
-
-        self._until(application, agreed)
-
-    @staticmethod
-    def _until(application: ApplicationAgent, holds: Callable[[], bool]) -> None:
-        serial = application.serial
-        while not holds():
-            if application.over:
-                raise UnknownApplication(application.over)
-            if application.failure is not None:
-                raise application.failure
-            serial = application.wait(serial, _GLANCE_SECONDS)
-            application.look()
 
 
 def application_time(
@@ -186,9 +77,7 @@ def application_time(
             }
             if round_ == min(rounds, 1):  # after the warm-up
                 used = {name: cpu_seconds(process) for name, process in processes.items()}
-            seconds, calls, traffic = _application(
-                client, agents, record_of(layout, row), expected
-            )
+            seconds, calls, traffic = _application(client, agents, record_of(layout, row), expected)
             if round_ or not rounds:
                 taken.append(seconds)
                 called.append(calls)
@@ -220,7 +109,8 @@ def _application(
 ) -> tuple[dict[str, float], dict[str, int], Traffic]:
     """Run one application from opening to explanation.
 
-    Returns seconds by step, the calls of all parties to the server, and the traffic. `expected` has the values that each program opens.
+    Returns seconds by step, the calls of all parties to the server, and the traffic. `expected` has
+    the values that each program opens.
     """
     times = [time.perf_counter()]
     names = client.model().schema_.party_names

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engines.interface import DECIDE, EXPLAIN
-from trials.load.parties import Parties
+from trials.load.parties import parties_of
 from trials.load.prepared import Preparation, PreparedParties
 from trials.load.timing import Call
 from trials.load.work import Application, Opened, Work, WrongAnswer
@@ -103,7 +103,8 @@ class Generator:
 
     def _maker(self, preparation: Preparation | None) -> _Maker:
         if preparation is None:
-            return Parties(self._urls, self._home, self._note).make
+            home = self._home / str(self._makers.qsize())
+            return parties_of(self._urls, home, self._note).make
         return PreparedParties(self._urls, preparation, self._note, talk=False).make
 
     def _note(self, call: Call) -> None:

@@ -627,6 +627,53 @@ def test_exchange_lingers_after_the_first_change(server: Server) -> None:
     assert [m["sender"] for m in found["messages"]] == [b]
 
 
+def test_exchange_without_conditions_lingers_too(server: Server) -> None:
+    application = server.joined()
+    a, b, c = application.parties
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(exchange, application, a, wait=20, linger=0.5)
+        time.sleep(0.2)
+        say(application, b)
+        say(application, c)
+        assert [m["sender"] for m in waiting.result(10).json()["messages"]] == [b, c]
+
+
+@pytest.mark.parametrize("conditions", [{"until": [{"sender": "bank", "step": "hello"}]}, {}])
+def test_an_exchange_ends_when_its_party_posts_by_another_call(
+    server: Server, conditions: dict[str, Any]
+) -> None:
+    application = server.joined()
+    a, b, _ = application.parties
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(exchange, application, a, wait=20, linger=2, **conditions)
+        time.sleep(0.2)
+        say(application, a)
+        time.sleep(0.5)
+        say(application, b)
+        assert [m["sender"] for m in waiting.result(10).json()["messages"]] == [a]
+
+
+def test_an_exchange_waits_for_the_slots_of_all_parties(server: Server) -> None:
+    application = server.joined()
+    a, *others = application.parties
+    application.send(a)
+    seen = exchange(application, a).json()["tag"]
+    request = {"wait": 20, "seen": seen, "until_filled": "encrypted_inputs", "linger": 2}
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(exchange, application, a, **request)
+        for party in others:
+            time.sleep(0.2)
+            assert not waiting.done()
+            application.send(party)
+        time.sleep(0.5)
+        say(application, others[0])
+        found = waiting.result(10).json()
+    assert found["messages"] == [], "it ended before the message"
+    slots = found["state"]["slots"]
+    filled = [slot for slot in slots if slot["file_name"] == "encrypted_inputs"]
+    assert all(slot["sha256"] for slot in filled)
+
+
 def test_an_exchange_waits_for_the_end_of_a_run(server: Server) -> None:
     application = server.joined()
     a, b, _ = application.parties
