@@ -38,6 +38,8 @@ OTHER_NAMES = frozenset({UNFINISHED, MARK, PROBE, FOLDER_MARK, "lost+found"})
 """The names that may appear next to the applications' stores."""
 LONGEST_MARK = 1000
 ATTEMPTS = 20
+_EMPTYINGS = 10
+"""Attempts at removing a folder that has been moved away."""
 
 _S3: Mapping[str, Any] = {
     "connect_timeout": 3.0,
@@ -360,4 +362,11 @@ def _remove_tree(path: Path) -> None:
         if not isinstance(problem[1], FileNotFoundError):  # removed concurrently
             raise problem[1]
 
-    shutil.rmtree(path, onerror=gone)
+    for attempt in range(_EMPTYINGS):
+        try:
+            shutil.rmtree(path, onerror=gone)
+            return
+        except OSError as error:
+            # A file can still arrive by a rename that had looked up the folder before it was moved.
+            if error.errno != errno.ENOTEMPTY or attempt == _EMPTYINGS - 1:
+                raise
