@@ -22,7 +22,8 @@ import hashlib
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping
-from typing import Literal
+from functools import cached_property
+from typing import Any, Literal, Self
 
 from pydantic import (
     BaseModel,
@@ -151,14 +152,19 @@ class PublicModel(_Facts):
         """Return True if a reader of `program` learns only signs: 0 approved, -1 denied."""
         return self.programs[self.final(program)].score_bits <= 1
 
-    @property
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """Return a copy, with other fields if `update` has any; its digest is computed anew."""
+        copied = super().model_copy(update=update, deep=deep)
+        copied.__dict__.pop("digest", None)
+        return copied
+
+    @cached_property
     def digest(self) -> str:
         """SHA-256 of the model's canonical JSON, in hexadecimal; it covers `client_sha256`.
 
         Canonical JSON is UTF-8 with sorted keys and no spaces. Parties with equal digests have
         the same schema, programs, client files and versions.
         """
-        # Not cached: copies of the model, with other fields, would inherit the digest.
         document = self.model_dump(mode="json")
         text = json.dumps(
             document, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
