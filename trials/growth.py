@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from engines.interface import DECIDE
 from settings import ROOT
 from training.measure.text_tables import Table, figure, markdown
-from trials.load.timing import RUN
 from utils.command_line import CommandParser, run_command
 from utils.terminal import print_any_text
 
@@ -29,8 +29,7 @@ def summary(title: str, document: Mapping[str, Any]) -> list[dict[str, Any]]:
 def _figures(title: str, phase: Mapping[str, Any]) -> dict[str, Any]:
     right = phase["applications"]["right"]
     calls = phase["outside"]["calls"]
-    # The probe makes complete applications too, and runs each of them once.
-    made = right + calls.get(RUN, {"count": 0})["count"]
+    made = phase["evaluations"]["count"][DECIDE]  # the probe makes complete applications too
     spent = phase["cores"]["cpu_seconds"].values()
     server = sum(own["server"] for own in spent) / made
     workers = sum(own["workers"] for own in spent) / made
@@ -40,6 +39,7 @@ def _figures(title: str, phase: Mapping[str, Any]) -> dict[str, Any]:
         "wrong": phase["applications"]["wrong"],
         "lost": phase["applications"]["lost"],
         "a_minute": phase["applications"]["a_minute"],
+        "calls": phase["calls_each"],
         "server_seconds": server,
         "worker_seconds": workers,
         "per_core_and_hour": HOUR / (server + workers),
@@ -53,6 +53,7 @@ _ROWS = (
     ("wrong", "wrong"),
     ("lost", "lost"),
     ("applications per minute, as measured", "a_minute"),
+    ("calls of all parties, per application", "calls"),
     ("processor time of the servers, s per application", "server_seconds"),
     ("processor time of workers and checks, s per application", "worker_seconds"),
     ("applications per core and hour, computed", "per_core_and_hour"),
@@ -74,9 +75,8 @@ def section(document: Mapping[str, Any]) -> str:
     table = Table(
         ("", *(load["load"] for load in loads)),
         [
-            (label, *(figure(load[name]) for load in loads))
+            (label, *(figure(load[name]) if name in load else "-" for load in loads))
             for label, name in _ROWS
-            if all(name in load for load in loads)
         ],
     )
     machine = ", ".join(f"{name} {value}" for name, value in document["machine"].items())

@@ -25,6 +25,8 @@ def test_figures_are_per_application():
             }
         },
         "calls": {},
+        "calls_each": 58.5,
+        "evaluations": {"count": {"decide": 20}},
         "outside": {
             "calls": {
                 "state": {"count": 99, "milliseconds": {"p95": 12.0}},
@@ -35,5 +37,6 @@ def test_figures_are_per_application():
     }
     (found,) = summary("here", {"phases": [phase]})
     assert (found["server_seconds"], found["worker_seconds"]) == (0.1, 0.1)
+    assert found["calls"] == 58.5
     assert found["per_core_and_hour"] == 18000
     assert (found["load"], found["growth"], found["state p95"]) == ("here, whole", 2.0, 12.0)

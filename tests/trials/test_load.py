@@ -10,7 +10,7 @@ from engines.interface import DECIDE, EXPLAIN, PROGRAMS, SIGN_OF
 from trials.load import phase as load_phase
 from trials.load import report
 from trials.load.__main__ import main
-from trials.load.timing import LONG_POLL, RUN, SESSION_POLL, UPLOAD, kind_of
+from trials.load.timing import LONG_POLL, RUN, SESSION_POLL, UPLOAD, WAITING_EXCHANGE, kind_of
 from trials.load.work import Work, WrongAnswer
 
 ID = "0123456789abcdef" * 2
@@ -58,7 +58,8 @@ def test_every_kind_of_call_is_timed(phase):
     explained = phase["evaluations"]["count"][EXPLAIN]
     assert sum(uploads.values()) == 9 * APPLICATIONS + 4 * explained
     assert uploads["send_file, 8 MB"] == APPLICATIONS
-    assert {"exchange", "get_output"} <= set(calls)
+    assert {"exchange", WAITING_EXCHANGE, "get_output"} <= set(calls)
+    assert phase["calls_each"] == sum(own["count"] for own in calls.values()) / APPLICATIONS
     assert {"health", "state", "open", "join", "get_output", "send_file, 8 MB"} <= set(outside)
     assert phase["outside"]["failed"] == {}
     for kind in (*calls.values(), *outside.values()):
@@ -154,7 +155,6 @@ def test_opposite_sign_is_reported_as_wrong(signs_deployment):
         ("GET", f"/applications/{ID}", "state"),
         ("GET", f"/applications/{ID}/messages?wait=0.0", "messages, get"),
         ("GET", f"/applications/{ID}/messages?wait=5", LONG_POLL),
-        ("POST", f"/applications/{ID}/exchange", "exchange"),
         ("POST", f"/applications/{ID}/runs/decide", "run, ask"),
         ("POST", f"/applications/{ID}/runs/explain_sign", "run, ask"),
         ("POST", "/run_fhe", RUN),
@@ -167,6 +167,12 @@ def test_opposite_sign_is_reported_as_wrong(signs_deployment):
 )
 def test_call_kinds_contain_no_application_id(method, path, kind):
     assert kind_of(httpx.Request(method, f"http://server{path}")) == kind
+
+
+def test_exchanges_that_wait_are_a_kind_of_their_own():
+    url = f"http://server/applications/{ID}/exchange"
+    assert kind_of(httpx.Request("POST", url, json={"wait": 0.0})) == "exchange"
+    assert kind_of(httpx.Request("POST", url, json={"wait": 20.0})) == WAITING_EXCHANGE
 
 
 def test_permits_for_named_fields_are_a_kind_of_their_own():

@@ -60,7 +60,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 _SHOWN = (
     *("engine", "applications", "at_once", "generators", "explain", "prepared", "saturated"),
-    *("seed", "nice", "minutes", "servers", "workers", "executor"),
+    *("seed", "nice", "minutes", "servers", "workers", "executor", "probe"),
 )
 """Options that are saved; addresses are not, because they may contain passwords."""
 
@@ -74,6 +74,7 @@ def _loads(options: argparse.Namespace) -> Iterator[tuple[Load, Setup]]:
         "seed": options.seed,
         "minutes": options.minutes,
         "warm_up": options.warm_up,
+        "probed": options.probe,
         "niceness": options.nice,
     }
     if options.applications:
@@ -127,6 +128,13 @@ def _parser() -> argparse.ArgumentParser:
         default=19,
         help="the generators' niceness: at 19 the servers have priority, as if they had their own "
         "machines; at 0 both have the same",
+    )
+    parser.add_argument(
+        "--probe",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="time the calls by a separate probe; without it, the servers' processor time is that "
+        "of the applications alone",
     )
     parser.add_argument(
         "--explain", type=float, default=0.25, help="share of applications to explain"

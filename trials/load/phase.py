@@ -45,6 +45,8 @@ class Load:
     seed: int = 1
     minutes: float = 30.0
     warm_up: int = 10
+    probed: bool = True
+    """True if a probe makes calls meanwhile, to time them."""
     niceness: int = 0
     """Niceness of the generators, which in production run on other machines than the servers."""
 
@@ -82,11 +84,12 @@ def run(
         time.sleep(SETTLE_SECONDS)
         before, started = evaluations(nodes), time.perf_counter()
         with Sampler(nodes, actors) as sampler:
-            probe.call("start")
+            if load.probed:
+                probe.call("start")
             numbers = range(load.warm_up, load.warm_up + load.applications)
             outcomes, calls = _all(generators, numbers, end)
             seconds = time.perf_counter() - started
-            outside, failed = probe.call("stop")
+            outside, failed = probe.call("stop") if load.probed else ([], [])
             cpu = sampler.cpu()
             time.sleep(SETTLE_SECONDS)
         done = evaluations(nodes)
@@ -106,6 +109,7 @@ def run(
             ),
             "refused": dict(Counter(c.status for c in calls if c.status in (0, 429))),
             "calls": by_kind(calls),
+            "calls_each": len(calls) / max(1, len(outcomes)),
             "outside": {"calls": by_kind(outside), "failed": dict(Counter(failed))},
             "evaluations": _evaluations(before, done, seconds, workers),
             "cores": {

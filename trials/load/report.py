@@ -115,6 +115,7 @@ def _summary(phase: Mapping[str, Any]) -> Table:
         ("not started in time", made["asked_for"] - made["begun"]),
         ("total seconds", phase["seconds"]),
         ("applications per minute", made["a_minute"]),
+        ("calls of one", phase["calls_each"]),
         *((f"seconds of one, {p}", value) for p, value in (made["seconds"] or {}).items()),
         ("evaluations per second", done["a_second"]),
         *((f"evaluation of {p}, s", value) for p, value in done["seconds_each"].items()),

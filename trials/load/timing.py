@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -10,9 +11,10 @@ from dataclasses import dataclass
 import httpx
 
 RUN, LONG_POLL, UPLOAD = "run_fhe", "messages, waiting", "send_file"
+WAITING_EXCHANGE = "exchange, waiting"
 EVENTS = "events"
 SESSION_POLL = "session messages, waiting"
-UNJUDGED = (RUN, LONG_POLL, EVENTS, SESSION_POLL)
+UNJUDGED = (RUN, LONG_POLL, WAITING_EXCHANGE, EVENTS, SESSION_POLL)
 """Kinds of calls without a target, because they wait for something else."""
 _ID = re.compile(r"/applications/[0-9a-f]{32}")
 _SESSION = re.compile(r"/sessions/[0-9a-f]{32}")
@@ -145,6 +147,8 @@ def kind_of(request: httpx.Request) -> str:
         return f"{UPLOAD}, {megabytes:.1g} MB"
     if kind == "authorize" and b'"requested_data"' in request.read():
         return f"{kind}, named fields"
+    if kind == "exchange" and json.loads(request.read()).get("wait"):
+        return WAITING_EXCHANGE
     if float(request.url.params.get("wait", 0)) > 0:
         return {"messages, get": LONG_POLL, "session messages, get": SESSION_POLL}.get(kind, kind)
     return kind
