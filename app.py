@@ -7,6 +7,8 @@ engine it is a single page that plays all parties.
 
 from __future__ import annotations
 
+from utils.command_line import CommandParser, run_command
+
 import sys
 from collections.abc import Sequence
 
@@ -17,7 +19,6 @@ from ui.entry import run_entry
 from ui.gradio_environment import gradio_environment
 from ui.places import page_place, said_address
 from utils.collector import without_collections
-from utils.command_line import CommandParser, run_command
 from utils.ports import check_port
 
 SETTINGS = ("server_url", "page_host", "page_port", "agent_port", "page_url", "page_token")

@@ -7,6 +7,8 @@ Settings come from the environment (settings.py); logs go to stderr (web/request
 
 from __future__ import annotations
 
+from utils.command_line import CommandParser, run_command
+
 import errno
 import gc
 import socket
@@ -18,7 +20,6 @@ from typing import TYPE_CHECKING, Any
 from settings import get_settings, settings_help
 from utils.addresses import url_of
 from utils.collector import without_collections
-from utils.command_line import CommandParser, run_command
 from utils.errors import PortInUse, ServerUnreachable, TrisealError
 from utils.one_line import in_one_line
 from utils.open_files import require_open_files

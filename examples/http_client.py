@@ -1,6 +1,7 @@
-"""Run an application over HTTP without the library of this project: URL, then own values.
+"""Run an application over HTTP without the library of this project.
 python examples/http_client.py http://127.0.0.1:8000 '{"Total_income": 90000}'"""
 
+import argparse
 import base64
 import hashlib
 import io
@@ -19,16 +20,24 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 def call(method, path, token="", **arguments):
     arguments["headers"] = {"Authorization": f"Bearer {token}"}
-    answer = requests.request(method, sys.argv[1] + path, timeout=300, **arguments)
+    try:
+        answer = requests.request(method, given.server + path, timeout=300, **arguments)
+    except ValueError as error:  # not a URL
+        parser.error(str(error))
+    except requests.RequestException as error:
+        sys.exit(f"{given.server} cannot be reached ({error}).")
     return answer if answer.ok else sys.exit(answer.json()["detail"])
 
 
 def encode(column):  # the column's bits by the public schema, and its state one-hot
-    given, cuts = own.get(column["name"], column["default"]), column.get("cuts", [])
+    value, cuts = values[column["name"]], column.get("cuts", [])
     names = column.get("values", [False, True])
-    count = len(cuts) + 1 if cuts else len(names)
-    known = given is not None and (sum(given >= c for c in cuts) if cuts else names.index(given))
-    state = count if given is None else known
+    state = count = len(cuts) + 1 if cuts else len(names)
+    try:
+        if value is not None:
+            state = sum(value >= c for c in cuts) if cuts else names.index(value)
+    except (TypeError, ValueError):
+        parser.error(f"{column['name']} cannot be {value!r}")
     one_hot = [int(i == state) for i in range(count + column["optional"])]
     at_least = [int(i <= state < count) for i in range(1, count)] + one_hot[count:]
     return one_hot if column["kind"] == "categorical" else at_least, one_hot
@@ -72,11 +81,19 @@ def permit(party, program):  # a signed token (RFC 7519): this party allows one 
     return b".".join([*parts, signature.rstrip(b"=")]).decode()
 
 
+parser = argparse.ArgumentParser(description=__doc__)
+parser.add_argument("server", help="the server's URL, for example http://127.0.0.1:8000")
+parser.add_argument("values", nargs="?", type=json.loads, default={}, help="own values, as JSON")
+given = parser.parse_args()
 COMPARE = {"one_of": lambda value, listed: value in listed, "at_least": operator.ge}
 COMPARE |= {"above": operator.gt, "at_most": operator.le, "below": operator.lt}
-own, model = json.loads(sys.argv[2]) if sys.argv[2:] else {}, call("GET", "/model").json()
+model = call("GET", "/model").json()
 columns = [column for party in model["schema"]["parties"] for column in party["columns"]]
-values = {column["name"]: own.get(column["name"], column["default"]) for column in columns}
+values = {column["name"]: column["default"] for column in columns}
+if not isinstance(given.values, dict) or given.values.keys() - values.keys():
+    parser.error(f"the values are of other columns than {', '.join(values)}")
+values |= given.values
+encoded = {column["name"]: encode(column) for column in columns}
 for rule in filter(broken, model["schema"].get("rules", [])):
     sys.exit(rule["text"])  # before anything is encrypted
 archive = zipfile.ZipFile(io.BytesIO(call("GET", "/model/client").content))
@@ -91,7 +108,7 @@ for name, code in opened["join_codes"].items():
 client.keygen()
 send(parties[0]["name"], "evaluation_key", client.evaluation_keys.serialize())
 for i, party in enumerate(parties):
-    bits, states = zip(*map(encode, party["columns"]), strict=True)
+    bits, states = zip(*(encoded[own["name"]] for own in party["columns"]), strict=True)
     inputs = [None] * 2 * i + [sum(bits, []), sum(states, [])] + [None] * 2 * (len(parties) - i - 1)
     parts = [v.serialize() for v in client.encrypt(*inputs, function_name="decide") if v]
     send(party["name"], "encrypted_inputs", b"".join(struct.pack("<I", len(p)) + p for p in parts))

@@ -10,6 +10,8 @@ Each command has `--help`. docs/FEDERATED.md describes the protocol and its limi
 
 from __future__ import annotations
 
+from utils.command_line import CommandParser, run_command
+
 import sys
 from collections.abc import Sequence
 
@@ -17,7 +19,6 @@ from federated.agents import coordinator_command, lender_command
 
 # An entry point may import a page; no other module of this folder does.
 from ui.federated.serving import open_training_page
-from utils.command_line import CommandParser, run_command
 from utils.errors import TrisealError
 from utils.one_line import in_one_line
 from utils.terminal import print_any_text

@@ -15,6 +15,8 @@ forbid a combination of fields.
 
 from __future__ import annotations
 
+from utils.command_line import run_command
+
 import json
 import sys
 from collections.abc import Callable, Hashable, Mapping
@@ -55,7 +57,6 @@ from governance.policy_files import (
 )
 from governance.policy_texts import SHIPPED
 from governance.purposes import PURPOSES, purpose_words
-from utils.command_line import run_command
 
 __all__ = ["DENY_BY_DEFAULT", "Policies", "apply_change", "copy_shipped", "earlier_texts"]
 

@@ -6,6 +6,8 @@ use is allowed, with 1 if it is denied, and with 2 if it cannot be judged.
 
 from __future__ import annotations
 
+from utils.command_line import CommandParser
+
 import argparse
 import sys
 from collections.abc import Sequence
@@ -14,7 +16,6 @@ from pathlib import Path
 from governance.access import MOST_BYTES, read_access
 from governance.policy import Policies
 from governance.policy_texts import SHIPPED
-from utils.command_line import CommandParser
 from utils.errors import TrisealError
 from utils.one_line import in_one_line
 

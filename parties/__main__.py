@@ -9,6 +9,8 @@ As an entry point it may import the pages, which no other module of this folder 
 
 from __future__ import annotations
 
+from utils.command_line import run_command
+
 import sys
 from collections.abc import Sequence
 
@@ -23,7 +25,6 @@ from ui.agent.serving import open_pages
 from ui.entry import run_entry
 from ui.institution.serving import open_institution_page
 from ui.owner.serving import open_owner_page
-from utils.command_line import run_command
 
 
 def main(words: Sequence[str]) -> int:

@@ -5,6 +5,8 @@ The pages are passed in by parties/__main__.py, because this folder does not kno
 
 from __future__ import annotations
 
+from utils.command_line import CommandParser
+
 import argparse
 import socket
 from collections.abc import Callable, Iterator
@@ -14,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 
 from settings import Settings
 from utils.addresses import base_url_of, host_of
-from utils.command_line import CommandParser
 from utils.errors import AddressInvalid, InvalidRequest
 
 if TYPE_CHECKING:

@@ -12,6 +12,8 @@ Without --join, the agent resumes the application that its folder joined last.
 
 from __future__ import annotations
 
+from utils.command_line import CommandParser
+
 import argparse
 import logging
 import re
@@ -38,7 +40,6 @@ from parties.trust_file import TrustFile
 from parties.waiting import wait_for_server
 from settings import Settings
 from utils.addresses import base_url_of
-from utils.command_line import CommandParser
 from utils.errors import (
     AddressInvalid,
     InvalidRequest,

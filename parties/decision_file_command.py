@@ -9,6 +9,8 @@ not take part has to get these keys from those whom they belong to.
 
 from __future__ import annotations
 
+from utils.command_line import CommandParser
+
 import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,7 +27,6 @@ from parties.store import PartyStore
 from settings import Settings
 from utils.addresses import base_url_of
 from utils.atomic_files import write_atomic
-from utils.command_line import CommandParser
 from utils.errors import AddressInvalid, OutOfStep, UnknownApplication
 
 WORD = "decision-file"

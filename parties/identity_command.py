@@ -7,6 +7,8 @@ The last line printed is the one for the other parties' trust files (parties/tru
 
 from __future__ import annotations
 
+from utils.command_line import CommandParser
+
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +17,6 @@ from parties.command import party_name
 from parties.identity_file import IDENTITY_KEY, make_identity
 from parties.trust_file import line_of
 from settings import Settings
-from utils.command_line import CommandParser
 
 WORD = "identity"
 

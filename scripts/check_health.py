@@ -6,12 +6,13 @@ responds with 503 until it is ready, and a page with 403 to a caller that has no
 
 from __future__ import annotations
 
+from utils.command_line import CommandParser, run_command
+
 from collections.abc import Sequence
 from urllib.error import HTTPError
 from urllib.request import ProxyHandler, build_opener
 
 from utils.addresses import base_url_of
-from utils.command_line import CommandParser, run_command
 from utils.errors import AddressInvalid
 
 SECONDS = 5.0

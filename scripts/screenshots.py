@@ -16,6 +16,8 @@ with at most 256 colours each. Gradio brings Pillow, which reduces them.
 
 from __future__ import annotations
 
+from utils.command_line import CommandParser, run_command
+
 import io
 import re
 import sys
@@ -28,7 +30,6 @@ from playwright.sync_api import Browser, Error, Page
 from settings import ROOT
 from trials.browser import ChromiumMissing, chromium
 from utils.atomic_files import write_atomic
-from utils.command_line import CommandParser, run_command
 
 WIDE, NARROW = (1280, 900), (390, 844)
 LONGEST = 2100

@@ -5,6 +5,8 @@ Called by `make docs`; tests/test_docs.py compares the files with these function
 
 from __future__ import annotations
 
+from utils.command_line import CommandParser, run_command
+
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,6 @@ from federated.agents.api.app import lender_app
 from parties.governance.api.apps import institution_app, owner_app
 from service.app import create_app
 from settings import ROOT, Settings
-from utils.command_line import CommandParser, run_command
 from web.problems import MEDIA_TYPE, TYPE_PREFIX
 
 SETTINGS_INTRODUCTION = """\

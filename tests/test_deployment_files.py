@@ -71,14 +71,15 @@ def explained(deployment, engine, record):
 
 
 def outcome_words(explanation):
-    """Return the outcome as the pages state it for an example."""
+    """Return the outcome as the pages state it for an example, in the explanation's own phrase."""
+    phrase = SCHEMA.explanation.phrase
     if explanation.outcome is Outcome.ALREADY_APPROVED:
         return "approved"
     if explanation.outcome is Outcome.TURNED:
         years = variations(SCHEMA)[0].limit(explanation.turning_bin)
-        return f"denied; {years} years at work would likely change it"
+        return f"denied; {years} {phrase} would likely change it"
     assert explanation.outcome is Outcome.NOT_TURNED
-    return "denied; more years at work would likely not change it"
+    return f"denied; more {phrase} would likely not change it"
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda e: e.label)

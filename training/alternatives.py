@@ -6,6 +6,8 @@ against the lowest impact ratio of all audited groups, with 95 % intervals, on t
 
 from __future__ import annotations
 
+from utils.command_line import CommandParser, run_command
+
 import json
 import sys
 from dataclasses import replace
@@ -27,7 +29,6 @@ from training.report.plots import alternatives_plot
 from training.time_split import split_rows
 from training.train import MODEL_FOLDER
 from utils.atomic_files import PRIVATE_FOLDER, write_atomic
-from utils.command_line import CommandParser, run_command
 from utils.errors import DeploymentMissing, TrainingDataInvalid, TrisealError
 from utils.one_line import in_one_line
 from utils.strict_json import parse_json

@@ -7,6 +7,8 @@ after it is complete and has been loaded successfully.
 
 from __future__ import annotations
 
+from utils.command_line import CommandParser, run_command
+
 import hashlib
 import json
 import sys
@@ -50,7 +52,6 @@ from training.models import Labels
 from training.monotone_check import monotone_text
 from training.report.model_file import write_model_file
 from training.train import MODEL_FOLDER
-from utils.command_line import CommandParser, run_command
 from utils.environments import can_run
 from utils.errors import DeploymentMissing, EngineUnavailable, TrisealError
 from utils.one_line import in_one_line

@@ -7,6 +7,8 @@ was downloaded before. `synthetic-german` draws invented loans of a region with 
 
 from __future__ import annotations
 
+from utils.command_line import CommandParser, run_command
+
 import argparse
 import csv
 import io
@@ -18,7 +20,6 @@ import httpx
 from settings import ROOT
 from training import south_german, synthetic_german
 from utils.atomic_files import write_atomic
-from utils.command_line import CommandParser, run_command
 from utils.errors import ServerUnreachable, TrainingDataInvalid, TrisealError
 from utils.one_line import in_one_line
 from utils.regular_files import read_regular

@@ -8,6 +8,8 @@ rows is printed: quality, calibration, stability, and outcomes by group.
 
 from __future__ import annotations
 
+from utils.command_line import CommandParser, run_command
+
 import json
 import sys
 from pathlib import Path
@@ -32,7 +34,6 @@ from training.report.evaluation import (
     write_report,
 )
 from training.train import MODEL_FOLDER
-from utils.command_line import CommandParser, run_command
 from utils.errors import DeploymentError, ResultDiffers, TrainingDataInvalid, TrisealError
 from utils.one_line import in_one_line
 from utils.terminal import print_any_text

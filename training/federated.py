@@ -7,6 +7,8 @@ choose the rounding of the encrypted scores and measure the model; they change n
 
 from __future__ import annotations
 
+from utils.command_line import CommandParser, run_command
+
 import hashlib
 import json
 import sys
@@ -33,7 +35,6 @@ from training.library import LibraryModel
 from training.report.validation import LabelledRows, metrics_of_validation
 from training.train import MODEL_FOLDER, PURPOSE, made_earlier, write_rows
 from utils.atomic_files import write_atomic
-from utils.command_line import CommandParser, run_command
 from utils.errors import RecordInvalid, TrainingDataInvalid, TrainingUnfinished, TrisealError
 from utils.marked_folder import claim_folder, require_ours
 from utils.one_line import in_one_line

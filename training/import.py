@@ -4,8 +4,9 @@
 
 from __future__ import annotations
 
-from training.imported.command import main
 from utils.command_line import run_command
+
+from training.imported.command import main
 
 if __name__ == "__main__":
     run_command(main)

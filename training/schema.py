@@ -7,6 +7,8 @@ every decision with its reason, and the AUC that binning costs.
 
 from __future__ import annotations
 
+from utils.command_line import CommandParser, run_command
+
 import argparse
 import json
 import sys
@@ -21,7 +23,6 @@ from training.draft.binning_cost import binning_cost, sampled
 from training.draft.decisions_table import decisions_table
 from training.draft.drafting import Options, draft_schema
 from utils.atomic_files import write_atomic
-from utils.command_line import CommandParser, run_command
 from utils.errors import TrainingDataInvalid, TrisealError
 from utils.one_line import in_one_line
 from utils.terminal import print_any_text

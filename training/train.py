@@ -7,6 +7,8 @@ plot, and prints who would be approved, with warnings if that looks wrong.
 
 from __future__ import annotations
 
+from utils.command_line import CommandParser, run_command
+
 import argparse
 import errno
 import hashlib
@@ -48,7 +50,6 @@ from training.synthetic_sources import synthetic_source
 from training.time_split import split_rows
 from training.validation import SMALL, auc_of
 from training.weights import class_weights, sample_weights
-from utils.command_line import CommandParser, run_command
 from utils.environments import has_concrete
 from utils.errors import TrainingDataInvalid, TrisealError
 from utils.marked_folder import claim_folder, require_ours

@@ -6,6 +6,8 @@ docs/load.json, and writes the table between the document's marks.
 
 from __future__ import annotations
 
+from utils.command_line import CommandParser, run_command
+
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,7 +16,6 @@ from typing import Any
 from engines.interface import DECIDE
 from settings import ROOT
 from training.measure.text_tables import Table, figure, markdown
-from utils.command_line import CommandParser, run_command
 from utils.terminal import print_any_text
 
 BEGIN, END = "<!-- measured load: begin -->", "<!-- measured load: end -->"

@@ -7,6 +7,8 @@ trials.joint_stand_in` serves it over HTTP; settings by TRISEAL_*.
 
 from __future__ import annotations
 
+from utils.command_line import run_command
+
 import hashlib
 import secrets
 import sys
@@ -42,7 +44,6 @@ from features.schema import Schema
 from features.variations import explained_labels
 from model.levels import LEVELS, levels_of
 from settings import ROOT
-from utils.command_line import run_command
 from utils.errors import ForeignMessage, MalformedMessage
 
 MODEL = "joint-stand-in"

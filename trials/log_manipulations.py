@@ -19,6 +19,8 @@ the log's own signature.
 
 from __future__ import annotations
 
+from utils.command_line import CommandParser, run_command
+
 import random
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -48,7 +50,6 @@ from governance.log.merkle import (
 )
 from trials.command import end_when_told
 from trials.logged_uses import ORIGIN, START, Log, a_log, key_of, public_of, trust
-from utils.command_line import CommandParser, run_command
 from utils.errors import TrisealError
 from utils.terminal import print_any_text
 

@@ -10,6 +10,8 @@ page is above 1.5 s (painted) or 4 s (ready), which are meant for two idle cores
 
 from __future__ import annotations
 
+from utils.command_line import CommandParser, run_command
+
 import re
 import sys
 from collections.abc import Iterator, Sequence
@@ -22,7 +24,6 @@ from playwright.sync_api import Browser, Error, Page
 from training.measure.machine import machine
 from training.measure.text_tables import Table, plain
 from trials.browser import ChromiumMissing, chromium
-from utils.command_line import CommandParser, run_command
 
 WIDTHS = (1280, 390)
 HEIGHT = 900

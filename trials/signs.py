@@ -8,6 +8,8 @@ returns 1 if a sign was wrong.
 
 from __future__ import annotations
 
+from utils.command_line import CommandParser, run_command
+
 import math
 import os
 import time
@@ -38,7 +40,6 @@ from features.encoding import Bits, Layout
 from model.polynomial import sample_states
 from model.program import Program
 from settings import ROOT
-from utils.command_line import CommandParser, run_command
 from utils.terminal import print_any_text
 
 Timed = dict[str, list[float]]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import sys
-
 from utils.command_line import run_command
+
+import sys
 
 if __name__ == "__main__":  # the workers import this file too
     from server import main

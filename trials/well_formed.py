@@ -6,6 +6,8 @@ how many forgeries of each kind were caught and attributed to their party alone.
 
 from __future__ import annotations
 
+from utils.command_line import CommandParser, run_command
+
 import hashlib
 import math
 import os
@@ -37,7 +39,6 @@ from features.schema import Schema
 from model.polynomial import sample_states
 from settings import ROOT
 from trials.forged_inputs import FORGED_BITS, FORGED_RECORDS, Forger, forged_upload
-from utils.command_line import CommandParser, run_command
 from utils.terminal import print_any_text
 
 Checks = Mapping[str, tuple[Words, Words]]

@@ -8,6 +8,8 @@ the same party without a witness opens every forgery.
 
 from __future__ import annotations
 
+from utils.command_line import CommandParser, run_command
+
 import hashlib
 import random
 import secrets
@@ -27,7 +29,6 @@ from features.encoding import Layout
 from parties.joint.channel import Identity
 from parties.joint.protocol import JointProtocol
 from settings import get_settings
-from utils.command_line import CommandParser, run_command
 from utils.errors import ResultNotWitnessed
 from utils.terminal import print_any_text
 from witness.judge import Evaluated, Judge, Messages

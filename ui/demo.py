@@ -15,6 +15,8 @@ the start, the others are stopped too, and that is an error; later it is started
 
 from __future__ import annotations
 
+from utils.command_line import CommandParser, run_command
+
 import json
 import os
 import secrets
@@ -41,7 +43,6 @@ from ui.places import page_place, said_address
 from ui.units import escape
 from ui.waiting import POLL_SECONDS, wait_for_page
 from utils.addresses import reachable, url_of
-from utils.command_line import CommandParser, run_command
 from utils.ports import check_port
 from witness.key import claim_home, load_key, public_hex
 from witness.page import HOST as WITNESS_HOST

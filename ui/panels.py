@@ -166,6 +166,13 @@ def run_panel(state: PageState, public: PublicModel) -> str:
     return facts_html(facts)
 
 
+PLAYS_ALL_PARTIES = (
+    "This page plays all parties, so it opens no review. On the parties' own pages, a person at "
+    "the lender now reviews the application."
+)
+"""Words on a referral for a page of all parties, whose keys could open no review's texts."""
+
+
 def referral_words(due: datetime | None, applicant: bool = True) -> str:
     """Return what follows for a referred application, to the applicant or to another party."""
     until = "" if due is None else f" by {due.day}\u00a0{due:%B}\u00a0{due.year}"
@@ -174,13 +181,10 @@ def referral_words(due: datetime | None, applicant: bool = True) -> str:
     return f"A person at the lender decides{until}; see the reviews by a person."
 
 
-def decision_panel(
-    state: PageState, public: PublicModel, due: datetime | None = None, applicant: bool = True
-) -> str:
+def decision_panel(state: PageState, public: PublicModel, referral: str = PLAYS_ALL_PARTIES) -> str:
     """Return the decision in large type, with the score if the program opens one.
 
-    `due` is the day by which a person decides a referred application, if it is known; `applicant`
-    is False for the pages of other parties.
+    `referral` tells what follows if the decision refers the application to a person.
     """
     decision = state.decision
     if decision is None:
@@ -196,14 +200,14 @@ def decision_panel(
         if decision.score is not None
         else "<p>The program opens only the decision, without a score.</p>"
     )
-    referral = f"<p>{escape(referral_words(due, applicant))}</p>" if decision.referred else ""
+    follows = f"<p>{escape(referral)}</p>" if decision.referred else ""
     facts = [
         ("Result", show_bytes(decision.size)),
         ("Fetched and opened in", show_seconds(decision.seconds)),
     ]
     return _outdated(state) + (
         f'<div class="ts-decision {kind}" role="status"><b aria-hidden="true">{sign}</b><div>'
-        f'<p class="ts-word">{escape(word.capitalize())}</p>{referral}{score}</div></div>'
+        f'<p class="ts-word">{escape(word.capitalize())}</p>{follows}{score}</div></div>'
         f"{facts_html(facts)}{ciphertext(decision.preview, decision.sha256)}"
     )
 

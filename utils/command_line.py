@@ -3,17 +3,22 @@
 Every entry point parses its words with a CommandParser before it does anything, so that `--help`
 shows its options with their defaults and starts nothing, and ends by `run_command`, which turns a
 closed pipe or Ctrl-C into an exit code.
+
+Every module imports this one before all others (pyproject.toml has the order): from then on, Ctrl-C
+ends a command at once with the same exit code, also while it imports the others.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 import textwrap
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from types import FrameType
 from typing import Any, NoReturn
 
 from utils.terminal import print_any_text
@@ -22,6 +27,26 @@ INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it: 128 and the signal's number."""
 PIPE_CLOSED = 141
 """Exit code after the reader of the output has gone, likewise."""
+
+
+def _is_imported_by_program() -> bool:
+    """Return True if the file that was started imports this one, not another module or a prompt."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        importer = frame.f_globals
+        if importer["__name__"] != __name__ and "importlib" not in importer["__name__"]:
+            return importer["__name__"] == "__main__" and "__file__" in importer
+        frame = frame.f_back
+    return False
+
+
+def _end_at_once(_number: int, _frame: FrameType | None) -> NoReturn:
+    os._exit(INTERRUPTED)
+
+
+if signal.getsignal(signal.SIGINT) is signal.default_int_handler and _is_imported_by_program():
+    # No KeyboardInterrupt: libraries in C turn one during their imports into their own errors.
+    signal.signal(signal.SIGINT, _end_at_once)
 
 
 class HelpFormatter(argparse.HelpFormatter):
@@ -65,8 +90,11 @@ class CommandParser(argparse.ArgumentParser):
 def run_command(main: Callable[[], int | None]) -> NoReturn:
     """Call `main` and exit with the code that it returns; None means 0.
 
-    If the reader of the output has gone, as after `| head -1`, nothing more is printed.
+    If the reader of the output has gone, as after `| head -1`, nothing more is printed. From here
+    on, Ctrl-C raises KeyboardInterrupt, so that `main` can clean up.
     """
+    if signal.getsignal(signal.SIGINT) is _end_at_once:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     print_any_text()
     try:
         try:

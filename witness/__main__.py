@@ -5,11 +5,12 @@ As an entry point it may import the shared handling of errors from the pages' fo
 
 from __future__ import annotations
 
+from utils.command_line import run_command
+
 import sys
 from collections.abc import Sequence
 
 from ui.entry import run_entry
-from utils.command_line import run_command
 from witness.command import parse, run
 
 

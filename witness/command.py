@@ -6,6 +6,8 @@ python -m witness --name Auditor    check and sign the results of the server
 
 from __future__ import annotations
 
+from utils.command_line import CommandParser
+
 import logging
 import signal
 import sys
@@ -20,7 +22,6 @@ from parties.client import ServerClient
 from parties.cosigner import Cosigner
 from parties.waiting import wait_for_server
 from settings import Settings
-from utils.command_line import CommandParser
 from utils.errors import EngineUnavailable
 from utils.ports import check_port
 from witness.client import WitnessClient

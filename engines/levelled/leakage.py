@@ -26,6 +26,8 @@ what the others know themselves of x, so that the bounds are the same whichever 
 
 from __future__ import annotations
 
+from utils.command_line import CommandParser, run_command
+
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -43,7 +45,6 @@ from engines.levelled.selection import SelectionTree
 from engines.levelled.sign_budgets import sign_budgets
 from engines.levelled.well_formed import CHECKED, check_budget, check_variance
 from features.encoding import Layout
-from utils.command_line import CommandParser, run_command
 from utils.terminal import print_any_text
 
 

@@ -32,6 +32,8 @@ largest modulus.
 
 from __future__ import annotations
 
+from utils.command_line import CommandParser, run_command
+
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -46,7 +48,6 @@ from engines.levelled.parameters import (
     Parameters,
     mask_parameters,
 )
-from utils.command_line import CommandParser, run_command
 
 _SMALLEST_BLOCK = 60  # the formula for δ does not hold below
 _SAMPLE_POLYNOMIALS = 2

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from utils.command_line import CommandParser
+
 import argparse
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +15,6 @@ from parties.joint.identities import IdentityKey
 from parties.trainings_client import TrainingsClient
 from parties.trust_file import TrustFile
 from settings import ROOT, Settings
-from utils.command_line import CommandParser
 from utils.ports import check_port
 
 LONGEST = 30 * 86_400

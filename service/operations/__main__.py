@@ -6,6 +6,8 @@ file in the server's data folder, so any user who may read that folder can run i
 
 from __future__ import annotations
 
+from utils.command_line import CommandParser, run_command
+
 import argparse
 import json
 import sys
@@ -19,7 +21,6 @@ import httpx
 from service.storage.operator_token import FILE, read_token
 from settings import Settings, get_settings
 from utils.certificates import distrust, verification
-from utils.command_line import CommandParser, run_command
 from utils.errors import CertificateUntrusted, NotAuthorised, ServerUnreachable, TrisealError
 from utils.one_line import in_one_line
 from utils.terminal import print_any_text

@@ -6,10 +6,13 @@ a few also as a user starts them.
 
 from __future__ import annotations
 
+from utils.command_line import CommandParser
+
 import ast
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -19,7 +22,6 @@ import pytest
 
 from settings import ROOT
 from tests.commands.trying import CLOSED, HELP, INTERRUPTED, WRONG
-from utils.command_line import CommandParser
 
 OF_TESTS = {"tests.preloaded_process", "tests.test_preloaded", "tests.commands.trying"}
 """Parts of the tests, which no person starts."""
@@ -98,6 +100,60 @@ def test_closed_pipe_ends_it_quietly(tries: Any, module: str) -> None:
 def test_ctrl_c_ends_it_quietly(tries: Any, module: str) -> None:
     ended = tries[module, INTERRUPTED]
     assert (ended["code"], ended["err"]) == (130, "")
+
+
+SUSPENDED = """
+import time
+
+print("suspended", flush=True)
+try:
+    time.sleep(300)
+except KeyboardInterrupt:
+    raise ImportError("what libraries in C make of it") from None
+"""
+"""An import that has not ended when Ctrl-C is pressed."""
+
+
+@pytest.mark.parametrize(
+    "command",
+    [["-m", "ui.demo"], ["-m", "parties"], ["server.py"], ["-m", "training.train"]],
+    ids=" ".join,
+)
+def test_real_process_ends_quietly_if_its_imports_are_interrupted(
+    command: list[str], tmp_path: Path
+) -> None:
+    for library in ("numpy", "pydantic"):
+        (tmp_path / f"{library}.py").write_text(SUSPENDED)
+    with subprocess.Popen(
+        ["env", "--default-signal=INT", sys.executable, *command, "--help"],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "suspended\n"
+        process.send_signal(signal.SIGINT)
+        assert process.communicate() == ("", "")
+    assert process.returncode == 130
+
+
+def test_entry_points_prepare_for_ctrl_c_before_other_imports() -> None:
+    for module in set(MODULES) - {"verify"}:  # which stands alone, and imports one small library
+        tree = ast.parse((ROOT / f"{module.replace('.', '/')}.py").read_text())
+        found = [node for node in tree.body if isinstance(node, (ast.Import, ast.ImportFrom))]
+        names = [node.module if isinstance(node, ast.ImportFrom) else "" for node in found]
+        assert next(name for name in names if name != "__future__") == "utils.command_line", module
+
+
+def test_importing_a_command_leaves_ctrl_c_alone() -> None:
+    code = "import signal, witness.command; print(signal.getsignal(signal.SIGINT).__name__)"
+    shown = subprocess.run(
+        ["env", "--default-signal=INT", sys.executable, "-c", code],
+        cwd=ROOT, capture_output=True, text=True,
+    )  # fmt: skip
+    assert shown.stdout == "default_int_handler\n"
 
 
 def test_every_option_and_command_has_a_help_text() -> None:

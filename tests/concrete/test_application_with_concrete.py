@@ -10,7 +10,7 @@ from engines.concrete.messages import PROFILE
 from engines.envelope import Header, seal, unseal
 from engines.interface import ENCRYPTED_INPUTS, EVALUATION_KEY, slot_of
 from model.explanation import Outcome
-from tests.concrete.test_http_client_example import run
+from tests.concrete.test_http_client_example import refuses, run
 from tests.parties.running import Oracle, filled, started
 from utils.errors import AlreadySent, ForeignMessage, MalformedMessage, UploadTooLarge
 
@@ -174,6 +174,11 @@ def test_example_client_gets_the_reference_score_with_form_defaults(server, ship
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith(f"denied: score {score}, ")
     assert "s on the server" in done.stdout
+
+
+def test_example_client_refuses_values_that_the_schema_does_not_have(server, tmp_path):
+    assert "Total_income" in refuses(tmp_path, server.url, '{"Total": 90000}')
+    assert "a tent" in refuses(tmp_path, server.url, '{"Housing_type": "a tent"}')
 
 
 def test_example_client_prints_a_servers_error(server, tmp_path):

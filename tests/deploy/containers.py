@@ -271,10 +271,12 @@ class Containers:
         return folder
 
     def _filled(self, value: str) -> str:
-        """Return a value with its `${NAME}` and `${NAME:-default}` replaced."""
+        """Return a value with its `${NAME:?hint}` and `${NAME:-default}` replaced."""
 
         def known(found: re.Match[str]) -> str:
-            name, _, default = found[1].partition(":-")
-            return self.variables.get(name) or default
+            name, rule, text = found.groups()
+            given = self.variables.get(name)
+            assert given or rule == ":-", f"{name}: {text}"
+            return given or text
 
-        return re.sub(r"\$\{([^}]+)\}", known, value)
+        return re.sub(r"\$\{(\w+)(:[-?])([^}]*)\}", known, value)

@@ -9,6 +9,7 @@ import json
 import os
 import re
 import time
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -85,6 +86,11 @@ def test_the_proxy_has_every_variable_of_its_configuration():
         assert given[f"PROXY_{name.replace('-', '_').upper()}"] == f"{name}:{port}"
         assert SERVICES[name]["command"][-1] == port
     address = SERVICES["proxy"]["networks"]["inside"]["ipv4_address"]
+    (network,) = COMPOSE["networks"]["inside"]["ipam"]["config"]
+    assert ip_address(address) in ip_network(network["subnet"])
+    assert ip_address(address) not in ip_network(network["ip_range"]), "another may get it first"
+    assert ip_network(network["ip_range"]).subnet_of(ip_network(network["subnet"]))
+    assert address != network["gateway"]
     assert SERVICES["server"]["environment"]["TRISEAL_TRUSTED_PROXIES"] == address
 
 

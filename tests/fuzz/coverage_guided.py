@@ -10,12 +10,12 @@ then 1.
 
 from __future__ import annotations
 
+from utils.command_line import CommandParser, run_command
+
 import argparse
 import subprocess
 import sys
 from pathlib import Path
-
-from utils.command_line import CommandParser, run_command
 
 ROOT = Path(__file__).resolve().parents[2]
 FOUND = ROOT / "build" / "fuzz"

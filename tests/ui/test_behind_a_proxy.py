@@ -19,12 +19,14 @@ import pytest
 
 from parties.client import ServerClient
 from settings import Settings
+from tests.parties.running import until
 from tests.ui.certificates import certificates_for
 from tests.ui.conftest import chromium_with
 from tests.ui.demos import free_ports
 from tests.ui.nginx import nginx
 from tests.ui.test_page import assert_fits
 from tests.ui.test_stage import Stage
+from ui.stage.presence import Presence
 from ui.waiting import wait_for_page
 from utils.child_process import ChildProcess
 from utils.errors import CertificateUntrusted, SettingsInvalid, TransportError
@@ -212,14 +214,19 @@ def client_of(deployed, url, authority="own"):
     return ServerClient.from_settings(own)
 
 
-def test_clients_use_prefix_private_authority_and_ipv6(deployed, monkeypatch):
-    """The name is resolved here, since no name server knows it."""
+@pytest.fixture
+def resolved(monkeypatch):
+    """Have the deployment's names resolved here, since no name server knows them."""
     resolve = socket.getaddrinfo
 
-    def resolved(host, *more, **named):
-        return resolve("::1" if host in (HOST, b"triseal.example") else host, *more, **named)
+    def found(host, *more, **named):
+        name = host.decode() if isinstance(host, bytes) else host
+        return resolve("::1" if str(name).endswith(HOST) else host, *more, **named)
 
-    monkeypatch.setattr(socket, "getaddrinfo", resolved)
+    monkeypatch.setattr(socket, "getaddrinfo", found)
+
+
+def test_clients_use_prefix_private_authority_and_ipv6(deployed, resolved):
     versions = set()
     for url in (
         deployed.api,
@@ -301,3 +308,14 @@ def test_calls_count_for_the_address_that_the_proxy_saw(deployed):
 def test_no_process_has_failed(deployed):
     deployed.check()
     assert "Traceback" not in deployed.log()
+
+
+def test_a_party_whose_process_has_died_is_noticed(deployed, resolved, schema):
+    """The last test on this deployment: the proxy still accepts connections for the party."""
+    url = deployed.stage.replace("https://", "https://{party}.")
+    presence = Presence(schema.parties, Settings(agent_url=url, server_ca=deployed.authority))
+    assert presence.absent() == ()
+    (bank,) = [each for each in deployed.processes if each.log_path.name == "bank.log"]
+    bank.kill()
+    until(lambda: [party.name for party in presence.absent()] == ["bank"])
+    assert 'data-absent="bank"' in presence.notes()

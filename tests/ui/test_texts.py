@@ -1,5 +1,6 @@
 """The page's texts: they match the engine's facts, and are escaped for any schema."""
 
+import html
 import json
 import threading
 from dataclasses import replace
@@ -123,6 +124,17 @@ def test_a_decision_without_a_score_shows_none(public):
     state = PageState(decision=decision(score=None, log_odds=None))
     panel = panels.decision_panel(state, public)
     assert "without a score" in panel and "ts-gauge" not in panel
+
+
+def test_a_referral_on_a_page_of_all_parties_promises_no_review(public):
+    """A person would have no page on which to conclude it."""
+    state = PageState(decision=replace(decision(score=None, log_odds=None), referred=True))
+    panel = panels.decision_panel(state, public)
+    assert "opens no review. On the parties' own pages, a person" in html.unescape(panel)
+    assert "you will hear" not in panel
+    assert panels.PLAYS_ALL_PARTIES not in panels.decision_panel(
+        PageState(decision=decision()), public
+    )
 
 
 @pytest.mark.parametrize(("score", "word"), [(-5.0, "Refused"), (5.0, "Granted")])

@@ -8,6 +8,8 @@ applicants under FHE. All files are in a temporary folder, which is removed at t
 
 from __future__ import annotations
 
+from utils.command_line import CommandParser, run_command
+
 import argparse
 import io
 import json
@@ -29,7 +31,6 @@ from training.federated_demo.decisions import decide
 from training.federated_demo.joint_training import train
 from training.federated_demo.lenders import ROWS, SCHEMA, TEST_ROWS, draw
 from training.federated_demo.report import Result, document, text
-from utils.command_line import CommandParser, run_command
 from utils.errors import EvaluationFailed, InvalidRequest, TrisealError
 from utils.one_line import in_one_line
 from utils.scratch_folder import scratch_folder

@@ -8,6 +8,8 @@ checks that it decides like the model on 1,000 rows over the whole domain and on
 
 from __future__ import annotations
 
+from utils.command_line import CommandParser
+
 import hashlib
 import json
 import sys
@@ -37,7 +39,6 @@ from training.imported.schema_of_model import load_schema, model_cuts, schema_wi
 from training.imported.source_file import read_source
 from training.train import write_rows
 from utils.atomic_files import write_atomic
-from utils.command_line import CommandParser
 from utils.errors import ImportRefused, ModelTooLarge, TrisealError
 from utils.marked_folder import claim_folder, require_ours
 from utils.one_line import in_one_line

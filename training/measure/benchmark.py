@@ -8,6 +8,8 @@ levelled engine scales, and its noise against the noise model. Every part can be
 
 from __future__ import annotations
 
+from utils.command_line import CommandParser, run_command
+
 import json
 import sys
 from pathlib import Path
@@ -23,7 +25,6 @@ from training.measure.benchmark_tables import (
     replace_table,
     table,
 )
-from utils.command_line import CommandParser, run_command
 from utils.errors import TrisealError
 from utils.one_line import in_one_line
 from utils.terminal import print_any_text

@@ -8,6 +8,8 @@ that no lender has; products and times of a decision are those of the levelled e
 
 from __future__ import annotations
 
+from utils.command_line import CommandParser, run_command
+
 import json
 import os
 import sys
@@ -35,7 +37,6 @@ from training.measure.machine import machine
 from training.measure.running_server import running_server
 from training.measure.scaling import costs
 from training.train import DEFAULT_SCHEMA
-from utils.command_line import CommandParser, run_command
 from utils.errors import TrisealError
 from utils.one_line import in_one_line
 from utils.scratch_folder import scratch_folder

@@ -11,6 +11,8 @@ with.
 
 from __future__ import annotations
 
+from utils.command_line import CommandParser, run_command
+
 import os
 import time
 from collections.abc import Sequence
@@ -42,7 +44,6 @@ from federated.privacy.step_parts import parts_of_count, parts_of_step
 from settings import ROOT
 from training.measure.text_tables import Table, markdown
 from training.synthetic import TARGET, draw
-from utils.command_line import CommandParser, run_command
 from utils.terminal import print_any_text
 
 EPSILONS = (16.0, 8.0, 4.0, 2.0, 1.0)

@@ -8,6 +8,8 @@ and whose states are equally likely. `--document` writes them between the marks 
 
 from __future__ import annotations
 
+from utils.command_line import CommandParser, run_command
+
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -24,7 +26,6 @@ from settings import get_settings
 from training.measure.learned import Scores, Signs, entropies, learned
 from training.measure.outcomes import Outcomes
 from training.measure.text_tables import Table, markdown, plain, replaced
-from utils.command_line import CommandParser, run_command
 from utils.errors import ProgramInvalid, TrisealError
 from utils.one_line import in_one_line
 from utils.terminal import print_any_text

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from utils.command_line import CommandParser, run_command
+
 import os
 import signal
 import socket
@@ -16,7 +18,6 @@ from typing import Any, Self
 from settings import ROOT
 from training.measure.machine import peak_bytes
 from utils.child_process import StartedProcess
-from utils.command_line import CommandParser, run_command
 from utils.errors import EvaluationFailed, TrisealError
 
 _PEAK = "peak_bytes"

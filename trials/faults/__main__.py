@@ -6,6 +6,8 @@ every few faults. Exits with code 1 and prints the seed and the step if an invar
 
 from __future__ import annotations
 
+from utils.command_line import CommandParser, run_command
+
 import argparse
 import importlib
 import json
@@ -35,7 +37,6 @@ from trials.servers import (
     setup_of,
 )
 from utils.atomic_files import write_atomic
-from utils.command_line import CommandParser, run_command
 from utils.errors import TrisealError
 from utils.scratch_folder import scratch_folder
 from utils.terminal import print_any_text

@@ -6,6 +6,8 @@ All invariants are checked after it. Exits with code 1 and prints the seed if on
 
 from __future__ import annotations
 
+from utils.command_line import CommandParser, run_command
+
 import argparse
 import importlib
 import json
@@ -24,7 +26,6 @@ from trials.federated.report import figures_of, text
 from trials.federated.schedule import Outcome, play
 from trials.servers import Server, Setup
 from utils.atomic_files import write_atomic
-from utils.command_line import CommandParser, run_command
 from utils.errors import TrisealError
 from utils.scratch_folder import scratch_folder
 from utils.terminal import print_any_text

@@ -9,6 +9,8 @@ application was lost.
 
 from __future__ import annotations
 
+from utils.command_line import CommandParser, run_command
+
 import argparse
 import json
 import os
@@ -26,7 +28,6 @@ from trials.load.phase import Load, run
 from trials.load.work import ENGINES
 from trials.servers import REAL_SERVER, Setup, add_server_options, setup_of
 from utils.atomic_files import write_atomic
-from utils.command_line import CommandParser, run_command
 from utils.errors import TrisealError
 from utils.scratch_folder import scratch_folder
 from utils.terminal import print_any_text

@@ -9,6 +9,8 @@ of them runs every party in a process of its own, which is killed with SIGKILL.
 
 from __future__ import annotations
 
+from utils.command_line import CommandParser, run_command
+
 import argparse
 import time
 from collections import Counter
@@ -23,7 +25,6 @@ from trials.joint_stand_in import JointStandIn
 from trials.local_server import LocalServer
 from trials.schedules.processes import play_with_processes, stand_in_server
 from trials.schedules.schedule import Outcome, play
-from utils.command_line import CommandParser, run_command
 from utils.scratch_folder import scratch_folder
 from utils.terminal import print_any_text
 

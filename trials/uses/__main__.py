@@ -7,6 +7,8 @@ broken. With `--load`, it makes requests and uses beside running evaluations, an
 
 from __future__ import annotations
 
+from utils.command_line import CommandParser, run_command
+
 import argparse
 import importlib
 import json
@@ -32,7 +34,6 @@ from trials.uses.load_report import text as load_text
 from trials.uses.registry import KINDS, Kind, drawn
 from trials.uses.world import World
 from utils.atomic_files import write_atomic
-from utils.command_line import CommandParser, run_command
 from utils.errors import TrisealError
 from utils.scratch_folder import scratch_folder
 from utils.terminal import print_any_text

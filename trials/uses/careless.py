@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from utils.command_line import run_command
+
 import sys
 from collections.abc import Mapping
 from typing import Any
@@ -9,7 +11,6 @@ from typing import Any
 from governance.permits import Permit
 from parties.governance.owner import Owner
 from parties.governance.request_book import StoredRequest
-from utils.command_line import run_command
 from utils.tokens import new_id
 
 COMMAND = ("-W", "ignore::DeprecationWarning", "-m", "trials.uses.careless")

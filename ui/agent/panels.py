@@ -217,7 +217,7 @@ def decision_panel(application: ApplicationAgent | None, public: PublicModel) ->
             return panels.decision_panel(state, public)
         due = None if application.referral is None else application.referral.due
         applicant = application.member.party == public.schema_.party_names[0]
-        return panels.decision_panel(state, public, due, applicant)
+        return panels.decision_panel(state, public, panels.referral_words(due, applicant))
     return agreement(application, DECIDE, public)
 
 

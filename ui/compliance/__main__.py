@@ -6,6 +6,8 @@ page shows whether the server can be reached, so that it may be started before t
 
 from __future__ import annotations
 
+from utils.command_line import CommandParser, run_command
+
 import sys
 from collections.abc import Sequence
 
@@ -14,7 +16,6 @@ from ui.entry import run_entry
 from ui.gradio_environment import gradio_environment
 from ui.places import compliance_place, said_address
 from utils.collector import without_collections
-from utils.command_line import CommandParser, run_command
 from utils.ports import check_port
 
 

@@ -1,6 +1,7 @@
 """Finding out whether the parties' processes run, and the notes in the frames of those that do not.
 
-A process runs if its port accepts connections. That is asked for all browser sessions together.
+A process runs if its port accepts connections and, behind a proxy, unless the proxy reports that it
+cannot reach it. That is asked for all browser sessions together.
 """
 
 from __future__ import annotations
@@ -12,15 +13,20 @@ from collections.abc import Sequence
 from contextlib import closing
 from urllib.parse import urlsplit
 
+import httpx
+
 from features.schema import Party
 from settings import Settings
 from ui.places import agent_addresses
 from ui.units import escape
+from utils.certificates import verification
 from utils.errors import AgentUnreachable
 
 ASK_SECONDS = 1.0
 """Shortest time between two checks."""
 CONNECT_SECONDS = 1.0
+GATEWAY_ERRORS = (502, 503, 504)
+"""Statuses by which a proxy reports that it cannot reach what it stands for (RFC 9110)."""
 _COMMAND = ".venv/bin/python -m parties --party {party}"
 
 SCRIPT = """<script>
@@ -53,8 +59,14 @@ class Presence:
 
     def __init__(self, parties: Sequence[Party], settings: Settings) -> None:
         self._parties, self._settings = parties, settings
-        addresses = agent_addresses(settings, [party.name for party in parties])
-        self._addresses = {party: _place(address) for party, address in addresses.items()}
+        self._addresses = agent_addresses(settings, [party.name for party in parties])
+        self._through_proxy = (
+            httpx.Client(
+                verify=verification(settings.server_ca), timeout=CONNECT_SECONDS, trust_env=False
+            )
+            if settings.agent_url
+            else None
+        )
         self._lock, self._asked = threading.Lock(), 0.0
         self._absent: tuple[Party, ...] = ()
 
@@ -63,7 +75,7 @@ class Presence:
         with self._lock:
             if time.monotonic() - self._asked >= ASK_SECONDS:
                 self._absent = tuple(
-                    party for party in self._parties if not _accepts(*self._addresses[party.name])
+                    party for party in self._parties if not self._runs(self._addresses[party.name])
                 )
                 self._asked = time.monotonic()
             return self._absent
@@ -94,6 +106,17 @@ class Presence:
         )
         return f'<div id="absent" hidden>{notes}</div>'
 
+    def _runs(self, address: str) -> bool:
+        """Return False if the process at this address does not run; True if that is not known."""
+        if not _accepts(address):
+            return False
+        if self._through_proxy is None:
+            return True
+        try:
+            return self._through_proxy.head(f"{address}/").status_code not in GATEWAY_ERRORS
+        except httpx.HTTPError:
+            return True
+
     def _note(self, party: Party) -> str:
         label, by_hand = escape(party.label.lower()), f"<code>{escape(self._command(party))}</code>"
         if party.name in self._settings.agent_commands:
@@ -111,18 +134,15 @@ class Presence:
         return self._settings.agent_commands.get(party.name, _COMMAND.format(party=party.name))
 
 
-def _place(address: str) -> tuple[str, int]:
-    parts = urlsplit(address)
-    return parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
-
-
-def _accepts(host: str, port: int) -> bool:
+def _accepts(address: str) -> bool:
     """Return False if nothing listens there.
 
     True if that is not known: after a timeout, or for a public name that only browsers resolve.
     """
+    parts = urlsplit(address)
+    place = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
     try:
-        with closing(socket.create_connection((host, port), CONNECT_SECONDS)):
+        with closing(socket.create_connection(place, CONNECT_SECONDS)):
             return True
     except ConnectionRefusedError:
         return False

@@ -7,6 +7,8 @@ times and equality, not protection.
 
 from __future__ import annotations
 
+from utils.command_line import CommandParser, run_command
+
 import json
 import sys
 import time
@@ -29,7 +31,6 @@ from features.encoding import Bits
 from settings import Settings
 from ui.entry import run_entry
 from ui.examples import load_examples
-from utils.command_line import CommandParser, run_command
 from utils.errors import InvalidRequest
 
 P = ParamSpec("P")

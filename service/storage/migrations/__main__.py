@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from utils.command_line import CommandParser, run_command
+
 from alembic import command
 from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine
 
 from service.storage.migrations import configuration
-from utils.command_line import CommandParser, run_command
 
 
 def main() -> None:

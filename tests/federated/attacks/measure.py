@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from utils.command_line import CommandParser, run_command
+
 import time
 
 import numpy as np
@@ -20,7 +22,6 @@ from tests.federated.attacks.views import (
     seen_of,
     together,
 )
-from utils.command_line import CommandParser, run_command
 
 LAST_10, LAST_30, ALL = range(50, 60), range(30, 60), range(60)
 

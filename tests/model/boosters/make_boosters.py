@@ -6,6 +6,8 @@ that `XGBClassifier.predict` of that version gives for all 128 rows of seven bit
 that can be compiled. The seven bits are those of the schema in `schema.json`.
 """
 
+from utils.command_line import CommandParser, run_command
+
 import itertools
 import json
 from pathlib import Path
@@ -15,8 +17,6 @@ import pandas as pd
 import scipy.sparse
 import xgboost
 from xgboost import XGBClassifier
-
-from utils.command_line import CommandParser, run_command
 
 FOLDER = Path(__file__).resolve().parent
 ALL_ROWS = np.array(list(itertools.product([0, 1], repeat=7)), np.float32)
