@@ -2,8 +2,8 @@
 
 Their links are relative, so that they work behind a proxy that adds a path prefix. The viewers'
 files come from the package fastapi-standalone-docs. The package's own functions are not used: they
-patch FastAPI for the whole process and put inline scripts into the pages. Colours, names of controls
-and keyboard access that the viewers leave out are in documentation.css and documentation.js.
+patch FastAPI for the whole process and put inline scripts into the pages. documentation.css and
+documentation.js complete the viewers' contrasts, names of controls and keyboard access.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ _OWN = {
 class Viewer:
     """A page that shows the OpenAPI document: its path, its files, and the script that starts it.
 
-    `files` are the media types of the files in the package's `folder`, by name. `root` is the element
-    in which the viewer draws: a landmark if the viewer draws none.
+    `files` are the media types of the files in the package's `folder`, by name. `root` is the
+    element in which the viewer draws: a landmark if the viewer draws none.
     """
 
     page: str
