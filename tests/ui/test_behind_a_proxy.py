@@ -216,7 +216,11 @@ def test_data_are_uploaded_described_and_reported_through_the_proxy(others, deci
     """Uploads, calls, event streams and downloads of the other pages stay below the prefix."""
     owner, institution, compliance = others.owner, others.institution, others.compliance
     owner.click("#add-data button")
-    bills = {"name": "bills.csv", "mimeType": "text/csv", "buffer": b"month,amount\n1,48.7\n2,51.2\n"}
+    bills = {
+        "name": "bills.csv",
+        "mimeType": "text/csv",
+        "buffer": b"month,amount\n1,48.7\n2,51.2\n",
+    }
     owner.set_input_files("input[type=file]", bills)
     owner.wait_for_selector("text=Read bills.csv: 2 rows")
     owner.fill("#tag input, #tag textarea", "bills")
