@@ -10,6 +10,7 @@ import json
 import re
 import secrets
 import socket
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from types import SimpleNamespace
 from urllib.parse import urlsplit
@@ -144,8 +145,8 @@ class Deployment:
         return "".join(process.log() for process in self.processes)
 
     def stop(self):
-        for process in self.processes:
-            process.stop()
+        with ThreadPoolExecutor(len(self.processes)) as pool:
+            list(pool.map(ChildProcess.stop, self.processes))
 
 
 @pytest.fixture(scope="module")
