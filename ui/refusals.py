@@ -118,8 +118,10 @@ def foreign_origin() -> HTMLResponse:
         "<p>The request came from another web page and was refused. Open this page by its own "
         "link.</p>"
         + _for_operators(
-            "<p>Behind a proxy, set <code>TRISEAL_PAGE_URL</code> or, for a party's own page, "
-            "<code>TRISEAL_AGENT_URL</code> to the address that the browser shows.</p>"
+            "<p>Behind a proxy, set <code>TRISEAL_PAGE_URL</code> to the address that the browser "
+            "shows; for another page than the stage, <code>TRISEAL_AGENT_URL</code>, "
+            "<code>TRISEAL_COMPLIANCE_URL</code>, <code>TRISEAL_OWNER_URL</code> or "
+            "<code>TRISEAL_INSTITUTION_URL</code>.</p>"
         ),
         "Only this page itself may press its buttons and read its results.",
     )

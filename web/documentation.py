@@ -2,7 +2,8 @@
 
 Their links are relative, so that they work behind a proxy that adds a path prefix. The viewers'
 files come from the package fastapi-standalone-docs. The package's own functions are not used: they
-patch FastAPI for the whole process and put inline scripts into the pages.
+patch FastAPI for the whole process and put inline scripts into the pages. documentation.css and
+documentation.js complete the viewers' contrasts, names of controls and keyboard access.
 """
 
 from __future__ import annotations
@@ -18,19 +19,26 @@ from starlette.responses import FileResponse, HTMLResponse, Response
 
 _FILES = Path(str(files("fastapi_standalone_docs"))) / "static"
 _CSS, _SCRIPT = "text/css; charset=utf-8", "text/javascript; charset=utf-8"
+_OWN = {
+    "triseal.css": (Path(__file__).with_suffix(".css").read_text(), _CSS),
+    "triseal.js": (Path(__file__).with_suffix(".js").read_text(), _SCRIPT),
+}
+"""The text and media type of the files that both pages have, by name."""
 
 
 @dataclass(frozen=True)
 class Viewer:
     """A page that shows the OpenAPI document: its path, its files, and the script that starts it.
 
-    `files` are the media types of the files in the package's `folder`, by name.
+    `files` are the media types of the files in the package's `folder`, by name. `root` is the
+    element in which the viewer draws: a landmark if the viewer draws none.
     """
 
     page: str
     folder: str
     files: Mapping[str, str]
     start: str
+    root: str = "div"
 
     @property
     def name(self) -> str:
@@ -40,22 +48,22 @@ class Viewer:
     @property
     def paths(self) -> tuple[str, ...]:
         """The page and the files that it loads, except for the OpenAPI document."""
-        return (self.page, *(f"{self.page}/{name}" for name in ("start.js", *self.files)))
+        return (self.page, *(f"{self.page}/{name}" for name in ("start.js", *_OWN, *self.files)))
 
     @property
     def html(self) -> str:
         """The page."""
         styles = "".join(
             f'<link rel="stylesheet" href="{self.name}/{name}">\n'
-            for name in self.files
+            for name in (*self.files, *_OWN)
             if name.endswith(".css")
         )
         scripts = "".join(
             f'<script src="{self.name}/{name}"></script>\n'
-            for name in (*self.files, "start.js")
+            for name in (*self.files, *_OWN, "start.js")
             if name.endswith(".js")
         )
-        return _HTML.format(styles=styles, scripts=scripts)
+        return _HTML.format(styles=styles, scripts=scripts, root=self.root)
 
 
 _HTML = """<!doctype html>
@@ -68,7 +76,7 @@ _HTML = """<!doctype html>
 {styles}</head>
 <body>
 <noscript>This page needs JavaScript; openapi.json has the same content.</noscript>
-<div id="api"></div>
+<{root} id="api"></{root}>
 {scripts}</body>
 </html>
 """
@@ -95,6 +103,7 @@ REDOC = Viewer(
     """"use strict";
 Redoc.init("openapi.json", {disableSearch: true}, document.getElementById("api"));
 """,
+    root="main",
 )
 VIEWERS = (SWAGGER_UI, REDOC)
 PATHS = tuple(path for viewer in VIEWERS for path in viewer.paths)
@@ -112,8 +121,17 @@ def _add(viewer: Viewer) -> None:
 
     router.add_api_route(viewer.page, page)
     router.add_api_route(f"{viewer.page}/start.js", start)
+    for name, (text, media_type) in _OWN.items():
+        _add_text(f"{viewer.page}/{name}", text, media_type)
     for name, media_type in viewer.files.items():
         _add_file(viewer, name, media_type)
+
+
+def _add_text(path: str, text: str, media_type: str) -> None:
+    async def own_file(_: Request) -> Response:
+        return Response(text, media_type=media_type)
+
+    router.add_api_route(path, own_file)
 
 
 def _add_file(viewer: Viewer, name: str, media_type: str) -> None:

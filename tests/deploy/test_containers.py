@@ -85,6 +85,8 @@ def test_the_proxy_has_every_variable_of_its_configuration():
         port = str(Settings.model_fields["agent_port"].default + i)
         assert given[f"PROXY_{name.replace('-', '_').upper()}"] == f"{name}:{port}"
         assert SERVICES[name]["command"][-1] == port
+    for name in ("compliance", "owner", "institution"):  # not run: their names reach the stage
+        assert given[f"PROXY_{name.upper()}"] == given["PROXY_STAGE"]
     address = SERVICES["proxy"]["networks"]["inside"]["ipv4_address"]
     (network,) = COMPOSE["networks"]["inside"]["ipam"]["config"]
     assert ip_address(address) in ip_network(network["subnet"])

@@ -1,4 +1,4 @@
-"""Server, stage and parties' pages behind nginx: TLS, a path prefix, other host names and IPv6.
+"""Server, stage and all pages behind nginx: TLS, a path prefix, other host names and IPv6.
 
 Each part is a process that listens at ::1 only. nginx runs the configuration of deploy/ and is all
 that the browser and the parties reach.
@@ -10,6 +10,7 @@ import json
 import re
 import secrets
 import socket
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from types import SimpleNamespace
 from urllib.parse import urlsplit
@@ -18,6 +19,7 @@ import httpx
 import pytest
 
 from parties.client import ServerClient
+from parties.identity_file import make_identity
 from settings import Settings
 from tests.parties.running import until
 from tests.ui.certificates import certificates_for
@@ -34,6 +36,8 @@ from utils.ports import free_port
 from web.rate_limits import JOINS
 
 HOST = "triseal.example"
+OTHERS = ("compliance", "owner", "institution")
+"""Names of the pages that are neither the stage nor a party's."""
 UNLISTED = "other.example"
 """A name in the certificate under which nothing is served."""
 
@@ -44,7 +48,8 @@ class Deployment:
     def __init__(self, folder, deployment, names):
         self.folder, self.names, self.port = folder, names, free_port()
         self.pages = {
-            name: f"https://{name.replace('_', '-')}.{HOST}:{self.port}/triseal" for name in names
+            name: f"https://{name.replace('_', '-')}.{HOST}:{self.port}/triseal"
+            for name in (*names, *OTHERS)
         }
         hosts = [HOST, f"*.{HOST}", "localhost", UNLISTED]
         self.certificates = certificates_for(folder / "tls", hosts, ["127.0.0.1", "::1"])
@@ -52,16 +57,16 @@ class Deployment:
         self.stage = f"https://{HOST}:{self.port}/triseal"
         self.api = f"{self.stage}/api"
         self.local_api = f"https://localhost:{self.port}/triseal/api"
-        self.tokens = {name: secrets.token_urlsafe(32) for name in ("stage", *names)}
-        self.server_port, first = free_port(), free_ports(1 + len(names))
-        self.ports = {name: first + i for i, name in enumerate(("stage", *names))}
-        pages = {
+        self.tokens = {name: secrets.token_urlsafe(32) for name in ("stage", *self.pages)}
+        self.server_port, first = free_port(), free_ports(1 + len(self.pages))
+        self.ports = {name: first + i for i, name in enumerate(("stage", *self.pages))}
+        self.page_settings = pages = {
             "page_host": "::1",
             "page_url": self.stage,
             "agent_url": self.stage.replace("https://", "https://{party}."),
             "server_url": self.local_api,
             "server_ca": self.authority,
-        }
+        } | {f"{name}_url": self.pages[name] for name in OTHERS}
         server = {
             "engine": "levelled",
             "deployment": deployment,
@@ -84,6 +89,8 @@ class Deployment:
             "page_port": self.ports["stage"],
             "page_token": self.tokens["stage"],
             "agent_tokens": json.dumps({name: self.tokens[name] for name in names}),
+            "compliance_token": self.tokens["compliance"],
+            "consent_tokens": json.dumps({name: self.tokens[name] for name in OTHERS[1:]}),
         }
         self.processes.append(ChildProcess(["app.py"], folder / "stage.log", pages | own))
 
@@ -97,12 +104,40 @@ class Deployment:
             "PROXY_TLS": str(self.certificates.folder),
         } | {f"PROXY_{name.upper()}": f"[::1]:{port}" for name, port in ports.items()}
 
+    def start_others(self):
+        """Start the pages of compliance, owner and institution, which is registered before."""
+        token = {"operator_token": (self.folder / "server" / "operator_token").read_text()}
+        key = make_identity(self.folder / "institution").public.hex()
+        with through(self) as http:
+            answer = http.post(
+                "/triseal/api/operator/partners",
+                json={"partner_id": "demo-bank", "partner_type": "bank", "key": key},
+                headers={"Authorization": f"Bearer {token['operator_token']}"},
+            )
+        partner = self.folder / "partner_token"
+        partner.touch(0o600)
+        partner.write_text(answer.raise_for_status().json()["token"])
+        for name, words, own in (
+            ("compliance", ["ui.compliance", "--port"], token),
+            ("owner", ["parties", "owner", "--name", "Ana", "--page-port"], {}),
+            ("institution", ["parties", "institution", "--name", "Bank", "--page-port"], {}),
+        ):
+            command = ["-m", *words, str(self.ports[name])]
+            if name in OTHERS[1:]:
+                command += ["--home", str(self.folder / name)]
+            if name == "institution":
+                command += ["--token-file", str(partner)]
+            given = self.page_settings | {"page_token": self.tokens[name]} | own
+            self.processes.append(ChildProcess(command, self.folder / f"{name}.log", given))
+            self.processes[-1].start()
+        self.wait(OTHERS)
+
     def link(self, name):
         return f"{self.pages.get(name, self.stage)}/?token={self.tokens[name]}"
 
-    def wait(self):
-        for name, port in self.ports.items():
-            wait_for_page(f"http://[::1]:{port}", self.check)
+    def wait(self, names):
+        for name in names:
+            wait_for_page(f"http://[::1]:{self.ports[name]}", self.check)
             assert self.tokens[name] not in self.log()
 
     def check(self):
@@ -112,8 +147,8 @@ class Deployment:
         return "".join(process.log() for process in self.processes)
 
     def stop(self):
-        for process in self.processes:
-            process.stop()
+        with ThreadPoolExecutor(len(self.processes)) as pool:
+            list(pool.map(ChildProcess.stop, self.processes))
 
 
 @pytest.fixture(scope="module")
@@ -125,7 +160,7 @@ def deployed(tmp_path_factory, signs_deployment, schema):
         held.enter_context(nginx(folder / "nginx", made.variables))
         for process in made.processes:
             process.start()
-        made.wait()
+        made.wait(("stage", *made.names))
         yield made
 
 
@@ -158,14 +193,63 @@ def test_an_application_is_decided_through_the_proxy(decided, deployed):
     words = {stage.text(name, ".ts-word") for name in deployed.names}
     assert len(words) == 1 and {word.lower() for word in words} <= {"approved", "denied"}
     assert_fits(stage.page)
-    bases = (f"{deployed.stage}/", *(f"{page}/" for page in deployed.pages.values()))
+    bases = (f"{deployed.stage}/", *(f"{deployed.pages[name]}/" for name in deployed.names))
     fetched = [url for url in decided.asked if url.startswith("http")]
     assert not [url for url in fetched if not url.startswith(bases)]
     assert all(any(url.startswith(base) for url in fetched) for base in bases)
     assert urlsplit(stage.page.url).path == "/triseal/"
 
 
-def test_cookies_are_limited_to_tls_and_to_the_prefix(decided, context, deployed):
+@pytest.fixture(scope="module")
+def others(decided, context, deployed):
+    """The pages of compliance, owner and institution, opened by the stage's links."""
+    deployed.start_others()
+    opened = {}
+    for name in OTHERS:
+        link = decided.stage.page.get_by_role("link", name=re.compile(f"Open the {name}"))
+        assert link.get_attribute("href") == deployed.link(name)
+        page = opened[name] = context.new_page()
+        page.set_default_timeout(60_000)
+        page.goto(deployed.link(name))
+        page.wait_for_selector(".ts-head")
+    return SimpleNamespace(**opened)
+
+
+def test_data_are_uploaded_described_and_reported_through_the_proxy(others, decided, deployed):
+    """Uploads, calls, event streams and downloads of the other pages stay below the prefix."""
+    owner, institution, compliance = others.owner, others.institution, others.compliance
+    owner.click("#add-data button")
+    bills = {
+        "name": "bills.csv",
+        "mimeType": "text/csv",
+        "buffer": b"month,amount\n1,48.7\n2,51.2\n",
+    }
+    owner.set_input_files("input[type=file]", bills)
+    owner.wait_for_selector("text=Read bills.csv: 2 rows")
+    owner.fill("#tag input, #tag textarea", "bills")
+    owner.click("#store")
+    owner.wait_for_selector("text=Stored and encrypted as bills")
+    owner.click("#host")
+    code = owner.locator("#session-code :is(input, textarea)").first
+    code.wait_for()
+    institution.fill("#code input, #code textarea", code.input_value())
+    institution.click("#connect")
+    institution.click("#search")
+    institution.wait_for_selector(".ts-card >> text=amount")
+    compliance.click("#make-report")
+    compliance.wait_for_selector(".ts-reported dl")
+    with compliance.expect_download() as saved:
+        compliance.click("#report-pdf")
+    assert saved.value.path().read_bytes().startswith(b"%PDF-")
+    fetched = [url for url in decided.asked if url.startswith("http")]
+    for name in OTHERS:
+        page = getattr(others, name)
+        assert page.url == f"{deployed.pages[name]}/"
+        own = [url for url in fetched if urlsplit(url).hostname == urlsplit(page.url).hostname]
+        assert own and all(url.startswith(page.url) for url in own)
+
+
+def test_cookies_are_limited_to_tls_and_to_the_prefix(others, context, deployed):
     kept = [found for found in context.cookies() if found["name"].startswith("triseal-")]
     assert {found["domain"] for found in kept} == {
         urlsplit(url).hostname for url in (deployed.stage, *deployed.pages.values())
@@ -196,7 +280,7 @@ def test_documentation_of_the_calls_works_under_the_prefix(deployed):
         assert "/triseal" not in http.get("/triseal/api/openapi.json").text
 
 
-def test_links_and_codes_are_in_no_log(decided, deployed):
+def test_links_and_codes_are_in_no_log(others, decided, deployed):
     logs = deployed.log() + "".join(
         path.read_text() for path in (deployed.folder / "nginx").glob("*.log")
     )

@@ -11,9 +11,15 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.parties.running import LiveServer
+from tests.ui.accessible import check_accessible
 from tests.ui.hosts import assert_names_no_other_host
 
 WIDTHS = (1280, 390)
+COMPLETED = """() => !document.querySelector(
+  ".opblock-summary-control a[href], .examples-select-element:not([aria-label])"
+) && [...document.querySelectorAll("pre:not([tabindex])")]
+  .every((each) => each.scrollWidth <= each.clientWidth)"""
+"""What documentation.js completes after the viewer has drawn it."""
 
 
 class PrefixProxy:
@@ -115,6 +121,18 @@ def test_page_shows_every_call_and_contacts_no_other_host(
     assert '"status"' in shown.try_health()
     assert_all_from(shown.asked, live_server.url)
     assert shown.complaints == [], "such as of the Content-Security-Policy"
+    shown.page.locator(".opblock-post .opblock-summary").first.click()
+    shown.page.locator(".opblock-post .examples-select-element").first.wait_for()
+    check_usable(shown.page)
+
+
+def check_usable(page: Any) -> None:
+    """Assert that the page has no barrier, once documentation.js has completed what is drawn.
+
+    No violation of a viewer needs an exception. The viewers have no dark mode.
+    """
+    page.wait_for_function(COMPLETED)
+    check_accessible(page, ("light",), WIDTHS)
 
 
 def test_redoc_shows_every_call_and_contacts_no_other_host(
@@ -133,6 +151,7 @@ def test_redoc_shows_every_call_and_contacts_no_other_host(
         assert_names_no_other_host(shown.page)
         assert_all_from(shown.asked, proxy.url)
         assert shown.complaints == [], "such as of the Content-Security-Policy"
+        check_usable(shown.page)
 
 
 def test_content_security_policy_blocks_other_hosts(shown: Documentation) -> None:

@@ -19,7 +19,7 @@ from ui.plots import APPROVED, DENIED, LINE
 MOST_BARS = 7
 """Days, partners or purposes in one chart: the latest days, or those with the most decisions."""
 _LONGEST_LABEL = 26
-_NOTHING = "Nothing was decided yet."
+_NOTHING = "No decisions to show."
 
 
 TITLES = ("Per day", "Partners", "Purposes")
@@ -152,15 +152,26 @@ def _styled(figure: go.Figure) -> go.Figure:
         legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom", "traceorder": "normal"},
         margin={"l": 44, "r": 8, "t": 30, "b": 44},
         height=245,
-        bargap=0.35,
+        # Few bars stay slim.
+        bargap=max(0.35, 1 - 0.22 * max(len(bars.x) for bars in figure.data)),
         dragmode=False,
         template="none",
     )
     if not any(len(bars.x) for bars in figure.data):
         figure.update_xaxes(visible=False)
         figure.update_yaxes(visible=False)
-        figure.update_layout(showlegend=False, height=80)
-        figure.add_annotation(text=_NOTHING, x=0, y=1, xref="paper", yref="paper", showarrow=False)
+        figure.update_layout(showlegend=False, height=48, bargap=0)
+        figure.update_layout(margin={"l": 0, "r": 0, "t": 8, "b": 8})
+        figure.add_annotation(
+            text=_NOTHING,
+            x=0,
+            y=1,
+            xref="paper",
+            yref="paper",
+            xanchor="left",
+            yanchor="top",
+            showarrow=False,
+        )
     return figure
 
 

@@ -124,7 +124,7 @@ class _CompliancePage:
                 _dropdown("Purpose", purpose_choices(()), "filter-purpose"),
                 gr.Textbox(
                     label="Person",
-                    placeholder="pseudonym or user id",
+                    placeholder="pseudonym or id",
                     max_lines=1,
                     max_length=128,
                     elem_id="filter-person",

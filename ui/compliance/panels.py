@@ -50,7 +50,7 @@ def problem(text: str) -> str:
 def summary(rows: Sequence[Row]) -> str:
     """Return the totals of the shown entries."""
     items = "".join(
-        f"<div><b>{number}</b><span>{escape(name)}</span></div>"
+        f"<div><b>{number:,}</b><span>{escape(name)}</span></div>"
         for name, number in totals_of(rows).items()
     )
     return f'<div class="ts-ratios ts-totals">{items}</div>'
@@ -101,7 +101,7 @@ def health_panel(health: Health) -> str:
     cosigned = health.cosigned
     facts = [
         ("Audited at", _time(health.checked_at)),
-        ("Entries checked", f"{health.entries_checked} of {health.size}"),
+        ("Entries checked", f"{health.entries_checked:,} of {health.size:,}"),
         ("Root", f"{health.root[:16]}…"),
     ]
     if cosigned is None:
@@ -110,7 +110,7 @@ def health_panel(health: Health) -> str:
         behind = max(0, health.size - cosigned.size)
         by = ", ".join(f"{name}, {_time(time)}" for name, time in cosigned.by.items())
         facts += [
-            ("Last cosigned checkpoint", f"{cosigned.size} entries ({behind} since)"),
+            ("Last cosigned checkpoint", f"{cosigned.size:,} entries ({behind:,} since)"),
             ("Cosigned by", by or "nobody"),
         ]
     return told + facts_html(facts)
@@ -122,26 +122,26 @@ def report_panel(report: Report) -> str:
     facts = [
         ("Period", report.period.days),
         ("People", report.people),
-        ("Entries", str(len(report.rows))),
-        *((name, str(number)) for name, number in report.totals.items() if number),
-        ("Results under retention", str(len(report.retention))),
-        ("Of these past their time", str(due)),
+        ("Entries", f"{len(report.rows):,}"),
+        *((name, f"{number:,}") for name, number in report.totals.items() if number),
+        ("Results under retention", f"{len(report.retention):,}"),
+        ("Results to delete now", f"{due:,}"),
     ]
     return facts_html(facts)
 
 
 def _shown(count: int, news: News) -> str:
-    words = f"{count} matching entr{'y' if count == 1 else 'ies'}"
+    words = f"{count:,} matching entr{'y' if count == 1 else 'ies'}"
     if count > MOST_SHOWN:
         words += f", the newest {MOST_SHOWN} shown"
-    words += f"; the log has {news.size}"
+    words += f"; the log has {news.size:,}"
     if news.size > MOST_KEPT:
-        words += f", of which this page has the newest {MOST_KEPT}. A report covers any period"
+        words += f", of which this page has the newest {MOST_KEPT:,}. A report covers any period"
     return words + "."
 
 
 def _row(row: Row) -> str:
-    what = " ".join(filter(None, (row.kind.replace("_", " "), row.action)))
+    what = ": ".join(filter(None, (row.kind.replace("_", " "), row.action)))
     person = f"<code>{escape(row.person)}</code>" if row.person else ""
     if row.erased:
         person += " <em>erased</em>"
@@ -197,15 +197,20 @@ def _obligations(found: Mapping[str, Any] | None) -> str:
         return "–"
     words = [
         f"kept at most {found.get('retention_days')} days",
-        f"at most {found.get('rate_per_hour')} an hour, {found.get('rate_per_day')} a day",
+        f"at most {_count(found.get('rate_per_hour'))} an hour, "
+        f"{_count(found.get('rate_per_day'))} a day",
     ]
     masks = {**(found.get("masks") or {}), **(found.get("field_masks") or {})}
     if not masks:
-        words.append(f"statistics on {found.get('least_rows')} rows or more")
+        words.append(f"statistics on {_count(found.get('least_rows'))} rows or more")
     if masks:
         each = (f"{name.replace('_', ' ')}: {_mask(mask)}" for name, mask in masks.items())
         words.append(f"masks: {', '.join(each)}")
     return escape("; ".join(words))
+
+
+def _count(number: Any) -> str:
+    return f"{number:,}" if isinstance(number, int) else str(number)
 
 
 def _mask(mask: Any) -> str:

@@ -117,19 +117,20 @@ def sessions_table(sessions: Sequence[SessionView], other: str, none: str) -> st
         )
         for each in sorted(sessions, key=lambda each: -each.created)
     ]
-    return table(("Session", "State", other, "Ends by itself"), rows)
+    return table(("Session", "State", other, "Ends"), rows)
 
 
 def session_name(session: SessionView) -> str:
     """Return the title of a session, or when it began."""
-    return session.title or f"begun {moment(session.created)}"
+    return session.title or f"opened {moment(session.created)}"
 
 
 def data_sets_table(data_sets: Sequence[DataSetView], none: str) -> str:
     """Return data sets with their columns, types and categories, without values."""
     if not data_sets:
         return empty(none)
-    return "".join(_data_set(each) for each in data_sets)
+    shown = "".join(_data_set(each) for each in data_sets)
+    return f'<div class="ts-sets" tabindex="0" role="region" aria-label="Data sets">{shown}</div>'
 
 
 def columns_words(columns: Sequence[Column]) -> str:
@@ -206,7 +207,7 @@ def _peer(session: SessionView) -> str:
 
 
 def _data_set(data_set: DataSetView) -> str:
-    rows = f"{data_set.rows} row{'' if data_set.rows == 1 else 's'}"
+    rows = f"{data_set.rows:,} row{'' if data_set.rows == 1 else 's'}"
     count = len(data_set.columns)
     columns = f"{count} column{'' if count == 1 else 's'}"
     words = f"<p>{escape(data_set.words)}</p>" if data_set.words else ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from governance.access import PARTNER_TYPES, PartnerType
-from governance.categories import CATEGORIES
+from governance.categories import CATEGORIES, UNCLASSIFIED
 from governance.computations import computation_of, in_words
 from governance.datasets import Column, Type
 from governance.policy import ROWS
@@ -107,7 +107,12 @@ def what_words(request: AccessRequest) -> str:
 
 def column_words(column: Column) -> str:
     """Return the type and the category of a column in words."""
-    return f"{_COLUMN_TYPES[column.type]}; {category_words(column.category)}"
+    category = (
+        "no category"
+        if column.category == UNCLASSIFIED
+        else category_words(column.category).removeprefix("the ")
+    )
+    return f"{_COLUMN_TYPES[column.type]}; {category}"
 
 
 def category_words(category: str) -> str:

@@ -67,6 +67,7 @@ class _TrainingPage:
                     label="Tree",
                     visible=False,
                     elem_id="tree-choice",
+                    elem_classes="ts-plain",
                     min_width=160,
                     # The list grows while it is open.
                     allow_custom_value=True,
@@ -77,10 +78,10 @@ class _TrainingPage:
             html(heading(None, "The model", "Importance by party and column, and its files."))
             self._model()
         with section():
-            html(heading(None, "What others see", "Of the rows of one lender."))
+            html(heading(None, "Who sees what", "Of the rows of one lender."))
             self._put("seen", html(""))
         with section():
-            html(heading(None, "Events", "Newest first."))
+            html(heading(None, "Events", "Newest first; times of this machine."))
             self._put("events", html(""))
 
     def _put(self, name: str, part: Any) -> Any:
@@ -115,8 +116,8 @@ class _TrainingPage:
             self._put(name, plot(blank_figure(), elem_id=f"plot-{name}"))
 
     def _model(self) -> None:
-        self._put("importance", html(empty(panels.NO_IMPORTANCE)))
         self._put("importance_plot", plot(blank_figure(), visible=False))
+        self._put("importance", html(empty(panels.NO_IMPORTANCE)))
         with gr.Row():
             for name in FILES:
                 self._put(

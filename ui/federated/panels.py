@@ -15,7 +15,7 @@ from ui.federated.charts import kind_of
 from ui.federated.importance import ColumnImportance, PartyImportance
 from ui.federated.rules import Rule
 from ui.texts import two_lists
-from ui.units import escape, show_bytes, show_number, show_seconds
+from ui.units import escape, show_bytes, show_seconds
 
 MOST_EVENTS = 100
 """Events that the page shows, the newest first."""
@@ -229,5 +229,4 @@ def _conditions(rule: Rule) -> str:
 
 
 def _leaf(value: float) -> str:
-    text = show_number(value)
-    return text if text != "0" else f"{value:+.4f}".replace("-", "−")
+    return f"{value:+.3f}".replace("-", "−")

@@ -121,7 +121,10 @@ class InstitutionActions:
         return self.view(shown)
 
     def _found(self, shown: Shown) -> View:
-        none = own_panels.NOTHING_FOUND if shown.searched else own_panels.NOT_BROWSED
+        # A session that is over has no data sets to list.
+        none = own_panels.NOT_BROWSED if shown.browsed else own_panels.NOT_CONNECTED
+        if shown.searched:
+            none = own_panels.NOTHING_FOUND
         return {
             "found": panels.data_sets_table(shown.found, none),
             "ask_box": gr.update(visible=bool(shown.found)),

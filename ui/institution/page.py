@@ -23,7 +23,7 @@ from ui.institution.actions import (
     inputs_of_ask,
 )
 from ui.institution.asking import STATISTICS
-from ui.institution.panels import NO_REQUESTS, NOT_BROWSED, NOT_FOUND, WHAT
+from ui.institution.panels import NO_REQUESTS, NOT_CONNECTED, NOT_FOUND, WHAT
 from ui.panels import heading
 from ui.ticks import TICK_SECONDS
 
@@ -113,7 +113,7 @@ class _InstitutionPage:
                 ),
             )
             self.search = step_button("Search", "search", min_width=120)
-        self._put("found", html(panels.empty(NOT_BROWSED)))
+        self._put("found", html(panels.empty(NOT_CONNECTED)))
 
     def _ask(self) -> None:
         with gr.Row(elem_classes="ts-fields"):
@@ -130,7 +130,12 @@ class _InstitutionPage:
             )
         with self._put("statistic_box", gr.Column()), gr.Row(elem_classes="ts-fields"):
             self._statistic()
-        self._put("fields", gr.CheckboxGroup([], label="Fields", visible=False, elem_id="fields"))
+        self._put(
+            "fields",
+            gr.CheckboxGroup(
+                [], label="Fields", visible=False, elem_id="fields", elem_classes="ts-plain"
+            ),
+        )
         self._put(
             "join_code",
             gr.Textbox(
@@ -167,6 +172,7 @@ class _InstitutionPage:
                 max_lines=5,
                 max_length=2000,
                 elem_id="reason",
+                elem_classes="ts-plain",
             ),
         )
         with gr.Row(elem_classes="ts-bar"):
@@ -199,7 +205,10 @@ class _InstitutionPage:
     def _requests(self) -> None:
         self._put("requests", html(panels.empty(NO_REQUESTS)))
         with self._put("request_box", gr.Column(visible=False)):
-            self._put("request_choice", _dropdown([], label="Request", elem_id="request-choice"))
+            self._put(
+                "request_choice",
+                _dropdown([], label="Request", elem_id="request-choice", elem_classes="ts-plain"),
+            )
             self._put("told_requests", html("", "ts-quiet"))
             self._put(
                 "run", gr.Button("Run", variant="primary", scale=0, min_width=140, elem_id="run")

@@ -27,6 +27,7 @@ WHAT = (
     "rows, and after an owner's approval exactly the result that was approved."
 )
 NOTHING_FOUND = "No data set matches."
+NOT_CONNECTED = "Connect with an owner first; its data sets can then be listed here."
 NOT_BROWSED = "Choose an owner and search; without words, all data sets are listed."
 NOT_FOUND = "Browse an owner's data sets first; then ask about one of them."
 NOT_USABLE: dict[Status, str] = {
@@ -38,7 +39,7 @@ NOT_USABLE: dict[Status, str] = {
     "used up": "All its uses are used up. Ask again for more.",
 }
 """Why a request cannot be used now, except for a denial, which has a reason of its own."""
-NO_REQUESTS = "No requests yet."
+NO_REQUESTS = "No requests yet. Those that you ask an owner for appear here, with their results."
 MOST_RESULTS = 20
 MOST_RESULT_ROWS = 200
 
@@ -85,7 +86,7 @@ def request_panel(request: RequestView | None) -> str:
     if request is None:
         return ""
     asked, granted = request.request, request.grant
-    masks = ", ".join(f"{name} {mask_words(mask)}" for name, mask in request.masks.items())
+    masks = "; ".join(f"{name}: {mask_words(mask)}" for name, mask in request.masks.items())
     pairs = [
         ("Purpose", purpose_sentence(asked.purpose)),
         ("Reason given", asked.reason),
@@ -118,7 +119,7 @@ def result_panel(result: Mapping[str, Any]) -> str:
         return panels.table(heads, rows[:MOST_RESULT_ROWS])
     if isinstance(result.get("rows"), list):
         rows_of = result["rows"][:MOST_RESULT_ROWS]
-        return panels.rows_table(rows_of, f"{len(result['rows'])} records, masked")
+        return panels.rows_table(rows_of, f"{len(result['rows']):,} records, masked")
     if "application" in result:
         return panels.note(
             f"The owner's process has joined the application {str(result['application'])[:8]}… and "

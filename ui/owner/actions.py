@@ -124,7 +124,7 @@ class OwnerActions:
         code = hosted.code if hosted and hosted.status == "waiting" and hosted.code else ""
         still = [each for each in sessions if each.status in ("waiting", "connected")]
         choices = [
-            (f"{each.peer or 'nobody yet'}, {panels.session_name(each)}", each.session_id)
+            (f"{each.peer or 'not connected'}, {panels.session_name(each)}", each.session_id)
             for each in still
         ]
         return {
@@ -132,7 +132,9 @@ class OwnerActions:
             "code": code,
             "code_note": owner_panels.code_panel(code),
             "sessions": panels.sessions_table(
-                sessions, "Institution", "No sessions yet. Host one, and give its code away."
+                sessions,
+                "Institution",
+                "No sessions yet. Host one, and give its code to an institution.",
             ),
             "end_row": gr.update(visible=bool(still)),
             "session_choice": refilled(
@@ -270,7 +272,7 @@ class OwnerActions:
         if shown.data_set not in ids:
             shown.data_set = ""
         return {
-            "data_sets": panels.data_sets_table(data_sets, "Your store is empty."),
+            "data_sets": panels.data_sets_table(data_sets, "Your store is empty. Add data below."),
             "sample_row": gr.update(visible=not data_sets),
             "chosen_row": gr.update(visible=bool(data_sets)),
             "data_choice": refilled(

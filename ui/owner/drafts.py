@@ -83,7 +83,8 @@ def proposed_category(name: str) -> str:
 
 def category_choices() -> list[tuple[str, str]]:
     """Return the categories as choices: words and name."""
-    return [(category.words, name) for name, category in CATEGORIES.items() if name != ROW_COUNT]
+    words = {name: each.words for name, each in CATEGORIES.items() if name != ROW_COUNT}
+    return [(text, name) for name, text in (words | {UNCLASSIFIED: "no category"}).items()]
 
 
 def schema_choices() -> list[tuple[str, str]]:

@@ -85,7 +85,13 @@ class _OwnerPage:
                 self._put("less_note", html(""))
                 self._put(
                     "less_fields",
-                    gr.CheckboxGroup([], label="Fields", elem_id="less-fields", min_width=200),
+                    gr.CheckboxGroup(
+                        [],
+                        label="Fields",
+                        elem_id="less-fields",
+                        elem_classes="ts-plain",
+                        min_width=200,
+                    ),
                 )
                 with gr.Row(elem_classes="ts-fields"):
                     self._put("less_uses", gr.Number(1, label="Uses", step=1, elem_id="less-uses"))
@@ -123,7 +129,7 @@ class _OwnerPage:
             self._put(
                 "title",
                 gr.Textbox(
-                    label="Whom is it for?",
+                    label="Who is it for?",
                     placeholder="a name for your list",
                     max_lines=1,
                     max_length=100,
@@ -178,7 +184,7 @@ class _OwnerPage:
                 "data_choice",
                 gr.Dropdown(
                     [],
-                    label="See what institutions see of, or remove",
+                    label="Data set to preview or remove",
                     elem_id="data-choice",
                     filterable=False,
                     min_width=220,
@@ -215,12 +221,13 @@ class _OwnerPage:
                 max_lines=8,
                 max_length=LONGEST_PASTE,
                 elem_id="paste",
+                elem_classes="ts-plain",
             ),
         )
         self.read = _button("Read it", elem_id="read-paste")
         self._put("draft", html(draft_panel(None)))
         with self._put("draft_box", gr.Column(visible=False)):
-            with gr.Row(elem_classes="ts-bar"):
+            with gr.Row(elem_classes="ts-bar ts-ends"):
                 self._put(
                     "tag",
                     gr.Textbox(
@@ -278,7 +285,13 @@ class _OwnerPage:
         with self._put("running_box", gr.Column(visible=False)):
             self._put(
                 "running_choice",
-                gr.Dropdown([], label="Request", elem_id="running-choice", filterable=False),
+                gr.Dropdown(
+                    [],
+                    label="Request",
+                    elem_id="running-choice",
+                    elem_classes="ts-plain",
+                    filterable=False,
+                ),
             )
             self._put("approval", html("", "ts-panel"))
             self._put("told_running", html("", "ts-quiet"))

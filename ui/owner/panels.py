@@ -52,16 +52,20 @@ def draft_panel(draft: Draft | None) -> str:
     """Return what was read from a file or a text."""
     if draft is None:
         return panels.empty("Choose a CSV or JSON file, or paste JSON, to see its columns here.")
-    rows = f"{draft.rows} row{'' if draft.rows == 1 else 's'}"
+    source = draft.source.replace(
+        "The pasted", "the pasted", 1
+    )  # begins errors, but no sentence here
+    rows = f"{draft.rows:,} row{'' if draft.rows == 1 else 's'}"
     more = (
         f" Only those of the first {MOST_SHOWN_COLUMNS} can be changed here."
         if len(draft.columns) > MOST_SHOWN_COLUMNS
         else ""
     )
     return (
-        f'<p class="ts-run" role="status">Read <b>{escape(draft.source)}</b>: {rows}, '
+        f'<p class="ts-run" role="status">Read <b>{escape(source)}</b>: {rows}, '
         f"{len(draft.columns)} columns, {show_bytes(len(draft.data))}. "
-        f"The policy judges requests by the categories below: check them.{more}</p>"
+        "Check the category of each column: the policy judges requests by it, and allows none "
+        f"for a column without one.{more}</p>"
     )
 
 
