@@ -61,7 +61,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 _SHOWN = (
     *("engine", "applications", "at_once", "generators", "explain", "prepared", "saturated"),
-    *("seed", "nice", "minutes", "servers", "workers", "executor", "probe"),
+    *("seed", "nice", "minutes", "servers", "workers", "executor", "no_probe"),
 )
 """Options that are saved; addresses are not, because they may contain passwords."""
 
@@ -75,7 +75,7 @@ def _loads(options: argparse.Namespace) -> Iterator[tuple[Load, Setup]]:
         "seed": options.seed,
         "minutes": options.minutes,
         "warm_up": options.warm_up,
-        "probed": options.probe,
+        "probed": not options.no_probe,
         "niceness": options.nice,
     }
     if options.applications:
@@ -131,11 +131,10 @@ def _parser() -> argparse.ArgumentParser:
         "machines; at 0 both have the same",
     )
     parser.add_argument(
-        "--probe",
-        action=argparse.BooleanOptionalAction,
-        default=True,
-        help="time the calls by a separate probe; without it, the servers' processor time is that "
-        "of the applications alone",
+        "--no-probe",
+        action="store_true",
+        help="time no calls by a separate probe, so that the servers' processor time is that of "
+        "the applications alone",
     )
     parser.add_argument(
         "--explain", type=float, default=0.25, help="share of applications to explain"
