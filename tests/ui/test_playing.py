@@ -290,4 +290,6 @@ def test_a_refusal_ends_with_the_choice_that_caused_it(application, public):
     why = stage.outputs.index(stage.refusal)
     view = stage.open(watched, [], [], [], request)
     assert "Choose at least one party" in view[why] and not watched.client_id
-    assert "Choose at least one party" not in stage._cleared(watched, [NAMES[0]])[why]
+    assert "Choose at least one party" not in stage._choose(watched, [NAMES[0]])[why]
+    stage._choose(watched, [])
+    assert watched.refused is not None  # also if an earlier choice was handled late

@@ -213,7 +213,7 @@ def assert_refusal_passes(one):
     for box in boxes.all():
         box.uncheck()
     one.page.click("#new")
-    told = one.page.locator("text=Choose at least one party that learns the result.")
+    told = one.page.locator("text=Choose at least one party that learns the decision.")
     told.wait_for()
     boxes.first.check()
     told.wait_for(state="detached")
@@ -479,7 +479,7 @@ def test_all_steps_from_keys_to_explanation(wide, demo, schema, signs_oracle, tu
         state="attached", timeout=20_000
     )
     assert all("s" in cell for cell in times.locator("td[data-who='Server']").all_inner_texts())
-    keys = {one.text(name, ".ts-facts div:has-text('first bytes') dd") for name in one.names}
+    keys = {one.text(name, ".ts-facts div:has-text('Public key begins') dd") for name in one.names}
     assert len(keys) == 1 and len(keys.pop().replace(" ", "")) == 32
     card = one.page.locator('[data-witness="Auditor"]', has_text=": signed")
     card.filter(has_text="the levels of the reasons of").wait_for(state="attached")

@@ -59,6 +59,7 @@ WITNESS_SECONDS = 3.0
 """Interval at which the card of the witnesses is updated."""
 PRESENCE_SECONDS = 1.5
 """Interval at which the notes on the parties' processes are updated."""
+NO_READER = ErrorWords("Choose at least one party that learns the decision.")
 POLL_SECONDS = 0.6
 """Interval at which a tick reads the application from the server."""
 WATCH = "#watch="
@@ -273,7 +274,7 @@ class Stage:
         """Open an application and show it in the parties' pages."""
         watched.refused = None
         if not readers:
-            watched.refused = ErrorWords("Choose at least one party that learns the decision.")
+            watched.refused = NO_READER
             return self._view(watched)
         explained = [name for name in why if name in readers] or readers
         reasons = [name for name in stated if name in readers] or None  # else as the server says
@@ -482,10 +483,12 @@ class Stage:
         watched.settled = False
         return gr.update(**value) if isinstance(value, dict) else value
 
-    def _cleared(self, watched: Watched, readers: list[str]) -> View:
-        """Withdraw a refusal, unless there is still no party that learns the result."""
-        if readers:
-            watched.refused = None
+    def _choose(self, watched: Watched, readers: list[str]) -> View:
+        """Withdraw a refusal, or refuse at once if no party is left that learns the decision.
+
+        An earlier choice may be handled after the button, but the last one is handled last.
+        """
+        watched.refused = None if readers else NO_READER
         return self._view(watched)
 
     def wire(self, page: gr.Blocks) -> None:
@@ -502,7 +505,9 @@ class Stage:
                 concurrency_limit=8,
             )  # fmt: skip
         for choice, name in zip(choices, ("readers", "explained", "reasons"), strict=True):
-            self._on(choice.input, self._cleared, [self.state, self.readers], f"choose_{name}")
+            chosen = [self.state, self.readers]
+            mode = "always_last"
+            self._on(choice.input, self._choose, chosen, f"choose_{name}", trigger_mode=mode)
         self._on(page.load, self.arrive, [self.state, self.address], "arrive", js=FRAGMENT)
         self._on(
             self.timer.tick, self.tick, [self.state], "tick", CONCURRENT_TICKS, trigger_mode="once"
