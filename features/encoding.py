@@ -170,7 +170,8 @@ def column_code(
         states, bits = ["false", "true"], ["is true"]
         table = np.array([[0], [1]], np.uint8)
     elif isinstance(column, OrdinalColumn):
-        states, bits = column.bin_labels(), [f">= {number_text(cut)}" for cut in column.cuts]
+        states = column.bin_labels(number=number_text)
+        bits = [f">= {number_text(cut)}" for cut in column.cuts]
         table = np.tri(len(states), len(bits), k=-1, dtype=np.uint8)
     else:
         states, bits = list(column.values), [f"is {value}" for value in column.values]
