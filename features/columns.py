@@ -17,7 +17,7 @@ from features.cells import is_missing, only, word, yes_or_no
 from features.dates import looks_like_date, months_before
 from features.encoding import allowed, in_domain
 from features.numbers import NOT_A_NUMBER, plain_number, read_numbers
-from features.schema import BooleanColumn, CategoricalColumn, Column, OrdinalColumn, number_text
+from features.schema import BooleanColumn, CategoricalColumn, Column, OrdinalColumn, shown_number
 
 _MOST_WORDS = 5
 _MOST_JUDGED = 200
@@ -201,7 +201,7 @@ def _read_ordinals(
         outside = fits & ((parsed < column.minimum) | (parsed > column.maximum))
         beyond = sum(rows[given[position]] for position in np.flatnonzero(outside).tolist())
         if beyond:
-            ends = f"{number_text(column.minimum)} or {number_text(column.maximum)}"
+            ends = f"{shown_number(column.minimum)} or {shown_number(column.maximum)}"
             read.notes.append(
                 f"{column.name}: a value beyond the range counts as {ends} ({_rows(beyond)})."
             )

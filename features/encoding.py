@@ -32,6 +32,7 @@ from features.schema import (
     OrdinalColumn,
     Schema,
     number_text,
+    shown_number,
 )
 from utils.errors import RecordContradictory, UnknownColumn, UnknownParty, ValueOutOfDomain
 
@@ -70,7 +71,9 @@ class ColumnCode:
         column = self.column
         if is_missing_value(value):
             if not column.optional:
-                raise ValueOutOfDomain(f"{column.name} is missing: give {allowed(column)}.")
+                raise ValueOutOfDomain(
+                    f"{column.name} is missing: give {allowed(column)}.", (column.name,)
+                )
             return self.n_states - 1
         if isinstance(column, BooleanColumn):
             return int(_boolean(column, value))
@@ -78,9 +81,7 @@ class ColumnCode:
             if value not in column.values and column.other is not None:
                 return column.values.index(column.other)
             if value not in column.values:
-                raise ValueOutOfDomain(
-                    f"{column.name} cannot be {str(value)[:80]!r}: give {allowed(column)}."
-                )
+                raise _refused(column, value)
             return column.values.index(value)
         return bisect_right(column.cuts, _number(column, value))
 
@@ -119,7 +120,7 @@ def allowed(column: Column) -> str:
     else:
         whole = "a whole number" if column.integer else "a number"
         unit = f" ({column.unit})" if column.unit else ""
-        ends = f"{number_text(column.minimum)} to {number_text(column.maximum)}"
+        ends = f"{shown_number(column.minimum)} to {shown_number(column.maximum)}"
         text = f"{whole} from {ends}{unit}"
     return text + (", or nothing" if column.optional else "")
 
@@ -137,7 +138,13 @@ def _boolean(column: BooleanColumn, value: Any) -> bool:
         isinstance(value, int | float | np.integer | np.floating) and value in (0, 1)
     ):
         return bool(value)
-    raise ValueOutOfDomain(f"{column.name} cannot be {str(value)[:80]!r}: give {allowed(column)}.")
+    raise _refused(column, value)
+
+
+def _refused(column: Column, value: Any, why: str = "") -> ValueOutOfDomain:
+    """Return the error for a value that a column does not allow; `why` is a clause on it."""
+    text = f"{column.name} cannot be {str(value)[:80]!r}{why}: give {allowed(column)}."
+    return ValueOutOfDomain(text, (column.name,))
 
 
 def _number(column: OrdinalColumn, value: Any) -> float:
@@ -149,10 +156,9 @@ def _number(column: OrdinalColumn, value: Any) -> float:
     # Not converted to a float, since a huge integer has none; False for NaN.
     fits = number and column.minimum <= value <= column.maximum
     if not fits or (column.integer and value != math.floor(value)):
-        why = "" if number else ", which is not a number"
-        raise ValueOutOfDomain(
-            f"{column.name} cannot be {str(value)[:80]!r}{why}: give {allowed(column)}."
-        )
+        # Messages group thousands, so that a person may type the same.
+        commas = " (write it without commas)" if "," in str(value) else ""
+        raise _refused(column, value, "" if number else f", which is not a number{commas}")
     return float(value)
 
 
@@ -164,7 +170,8 @@ def column_code(
         states, bits = ["false", "true"], ["is true"]
         table = np.array([[0], [1]], np.uint8)
     elif isinstance(column, OrdinalColumn):
-        states, bits = column.bin_labels(), [f">= {number_text(cut)}" for cut in column.cuts]
+        states = column.bin_labels(number=number_text)
+        bits = [f">= {number_text(cut)}" for cut in column.cuts]
         table = np.tri(len(states), len(bits), k=-1, dtype=np.uint8)
     else:
         states, bits = list(column.values), [f"is {value}" for value in column.values]

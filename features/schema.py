@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
@@ -37,8 +37,13 @@ T = TypeVar("T")
 
 
 def number_text(value: float) -> str:
-    """Format a number for people: `10000000`, not `1e+07`."""
+    """Format a number for identifiers and fields: `10000000`, not `1e+07`."""
     return f"{value:.12g}"
+
+
+def shown_number(value: float) -> str:
+    """Format a number for people to read: `10,000,000`."""
+    return f"{value:,.12g}"
 
 
 def evenly_spread(items: Sequence[T], most: int) -> list[T]:
@@ -138,18 +143,24 @@ class OrdinalColumn(_Column):
             raise ValueError(f"{self.name}: minimum, cuts and default must be whole numbers")
         return self
 
-    def bin_labels(self, cuts: Sequence[float] | None = None) -> list[str]:
+    def bin_labels(
+        self,
+        cuts: Sequence[float] | None = None,
+        number: Callable[[float], str] = shown_number,
+    ) -> list[str]:
         """Return one label per bin, lowest first: for example, `0 to under 2`, `2`, `3 and more`.
 
-        `cuts` are some of the column's cuts, for coarser bins; all of them by default.
+        `cuts` are some of the column's cuts, for coarser bins; all of them by default. `number`
+        formats their ends.
         """
         edges = [self.minimum, *(self.cuts if cuts is None else cuts)]
-        return [*map(self._between, edges, edges[1:]), f"{number_text(edges[-1])} and more"]
 
-    def _between(self, low: float, high: float) -> str:
-        if self.integer and high == low + 1:
-            return number_text(low)
-        return f"{number_text(low)} to under {number_text(high)}"
+        def between(low: float, high: float) -> str:
+            if self.integer and high == low + 1:
+                return number(low)
+            return f"{number(low)} to under {number(high)}"
+
+        return [*map(between, edges, edges[1:]), f"{number(edges[-1])} and more"]
 
     def bin_floor(self, index: int) -> float:
         """Return the smallest value of bin `index`."""

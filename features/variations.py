@@ -6,7 +6,7 @@ alternative, then, for each pair, every combination of two columns' paired bins.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import product
 from typing import Literal
@@ -18,6 +18,7 @@ from features.schema import (
     Schema,
     evenly_spread,
     number_text,
+    shown_number,
 )
 
 Change = tuple[str, int]
@@ -35,7 +36,8 @@ _LIMITS = {
 class Variation:
     """One column that an explanation varies.
 
-    `bins` are the bins of the column that are tried, in rising order, and `labels` their labels.
+    `bins` are the bins of the column that are tried, in rising order, `labels` their labels in
+    compiled programs, and `shown` the ones for people.
     `steps` are the indices of those `bins` that are advised; of the explained column, the bin at
     the wrong end is tried as well. `whole` is True if every bin is tried. The explained column is
     tried under its assumptions (`assume`).
@@ -47,6 +49,7 @@ class Variation:
     phrase: str
     bins: tuple[int, ...]
     labels: tuple[str, ...]
+    shown: tuple[str, ...]
     steps: tuple[int, ...]
     whole: bool
     assume: Mapping[str, bool]
@@ -72,9 +75,9 @@ class Variation:
     def limit(self, index: int) -> str:
         """Return bin number `index` and all beyond it as words: `at least 5`, `less than 0.4`."""
         direction, end = self.bound(index)
-        return f"{_LIMITS[direction]} {end}"
+        return f"{_LIMITS[direction]} {shown_number(end)}"
 
-    def bound(self, index: int) -> tuple[Literal["more", "under", "most"], str]:
+    def bound(self, index: int) -> tuple[Literal["more", "under", "most"], float]:
         """Return how bin number `index` and all beyond it are bounded, and the number.
 
         `more` is the number or more, `under` less than the number, `most` at most the number.
@@ -83,22 +86,22 @@ class Variation:
             return "more", self._end(index)
         return ("under" if self._open(index) else "most"), self._end(index)
 
-    def _end(self, index: int) -> str:
+    def _end(self, index: int) -> float:
         """Return the smallest value of a bin; for `less`, the largest or the cut above it."""
         own, cuts = self.bins[index], self.column.cuts
         if self.more:
-            return number_text(self.column.bin_floor(own))
+            return self.column.bin_floor(own)
         if own == len(cuts):
-            return number_text(self.column.maximum)
-        return number_text(cuts[own] - 1 if self.column.integer else cuts[own])
+            return self.column.maximum
+        return cuts[own] - 1 if self.column.integer else cuts[own]
 
     def _open(self, index: int) -> bool:
         """Return True if a bin's upper end, a cut, is no value of the bin."""
         return not self.column.integer and self.bins[index] < len(self.column.cuts)
 
-    def words(self, index: int) -> str:
+    def words(self, index: int, number: Callable[[float], str] = shown_number) -> str:
         """Return the bin number `index` as words: for example, `2 to under 5`."""
-        return self.column.bin_labels()[self.bins[index]]
+        return self.column.bin_labels(number=number)[self.bins[index]]
 
 
 def variations(schema: Schema) -> tuple[Variation, ...]:
@@ -118,7 +121,8 @@ def _explained(schema: Schema) -> Variation:
         more=more,
         phrase=schema.explanation.phrase,
         bins=bins,
-        labels=tuple(column.bin_labels(steps)),
+        labels=tuple(column.bin_labels(steps, number_text)),
+        shown=tuple(column.bin_labels(steps)),
         steps=tuple(range(1, len(bins)) if more else range(len(bins) - 1)),
         whole=len(steps) == len(column.cuts),
         assume=schema.explanation.assume,
@@ -128,7 +132,7 @@ def _explained(schema: Schema) -> Variation:
 def _alternative(schema: Schema, alternative: Alternative) -> Variation:
     column, more = schema.ordinal(alternative.column), alternative.direction == "more"
     bins = tuple(column.cuts.index(step) + int(more) for step in alternative.steps)
-    every = column.bin_labels()
+    every, shown = column.bin_labels(number=number_text), column.bin_labels()
     return Variation(
         column=column,
         party=schema.owner(column.name),
@@ -136,6 +140,7 @@ def _alternative(schema: Schema, alternative: Alternative) -> Variation:
         phrase=alternative.phrase,
         bins=bins,
         labels=tuple(f"{column.name}: {every[own]}" for own in bins),
+        shown=tuple(shown[own] for own in bins),
         steps=tuple(range(len(bins))),
         whole=False,
         assume={},
@@ -165,6 +170,6 @@ def explained_labels(schema: Schema) -> tuple[str, ...]:
     return tuple(
         own[changes[0][0]].labels[changes[0][1]]
         if len(changes) == 1
-        else "; ".join(f"{name}: {own[name].words(i)}" for name, i in changes)
+        else "; ".join(f"{name}: {own[name].words(i, number_text)}" for name, i in changes)
         for changes in tried(schema)
     )

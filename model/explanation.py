@@ -121,7 +121,7 @@ def explain_scores(
     own = tuple(scores[: len(main.bins)])
     first = len(main.bins) - len(own) if main.more else 0
     current = current_bin(schema, record) if reader.knows(main) else -1
-    shown = main.labels[first : first + len(own)], own, current
+    shown = main.shown[first : first + len(own)], own, current
     if approved:
         text = f"The application is already {schema.decision.approved}; nothing needs to change."
         outcome = Outcome.ALREADY_APPROVED
@@ -245,7 +245,7 @@ class _Reader:
                 "factors weigh more."
             )
         if one.whole:
-            label = one.labels[-1] if one.more else one.labels[0]
+            label = one.shown[-1] if one.more else one.shown[0]
             held = f"the {end} {one.phrase} that the model distinguishes ({label})"
         else:
             last = len(one.bins) - 1 if one.more else 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from features.schema import Schema
+from features.schema import Schema, number_text
 from features.variations import Variation, variations
 from model.explanation import Explanation
 from notices.content import Change
@@ -34,7 +34,7 @@ def changes_of(
 
 def _change(one: Variation, index: int) -> Change:
     direction, bound = one.bound(index)
-    return Change(one.column.label, direction, bound, one.column.unit)
+    return Change(one.column.label, direction, number_text(bound), one.column.unit)
 
 
 def _index(one: Variation, words: str) -> int:

@@ -32,7 +32,7 @@ class Change:
     """A value of one column from which on the decision would likely have been another.
 
     `direction` is `more` for `bound` or above, `under` for values below `bound`, and `most` for
-    values of at most `bound`.
+    values of at most `bound`, a number without groups of thousands.
     """
 
     label: str

@@ -44,7 +44,8 @@ def notice_html(
         )
     name = f"{kind}.{language}.html.j2"
     try:
-        return _environment(folder).get_template(name).render(notice=content, day=_DAYS[language])
+        template = _environment(folder).get_template(name)
+        return template.render(notice=content, day=_DAYS[language], number=_NUMBERS[language])
     except (TemplateError, OSError, UnicodeDecodeError) as error:
         raise NoticeUnavailable(f"The template {name} cannot be used: {error}.") from error
 
@@ -68,4 +69,16 @@ def _german(day: date) -> str:
     return f"{day.day}. {_MONTHS[day.month - 1]} {day.year}"
 
 
+def _english_number(text: str) -> str:
+    """Group the thousands of a number: `160,000`."""
+    whole, point, decimals = text.partition(".")
+    return f"{int(whole):,}{point}{decimals}" if whole.isdecimal() else text
+
+
+def _german_number(text: str) -> str:
+    """Group the thousands of a number, with a decimal comma: `160.000`."""
+    return _english_number(text).translate(str.maketrans(",.", ".,"))
+
+
 _DAYS = {"en": _english, "de": _german}
+_NUMBERS = {"en": _english_number, "de": _german_number}

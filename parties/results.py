@@ -9,7 +9,7 @@ from typing import Self
 
 from contract.http import ProgramState
 from engines.envelope import unseal
-from engines.interface import REASONS, PublicModel
+from engines.interface import DECIDE, EXPLAIN, REASONS, SIGN_OF, PublicModel
 from features.schema import Reason, Schema
 from model.explanation import Explanation
 from model.reasons import principal_reasons
@@ -18,6 +18,15 @@ from utils.errors import EngineUnavailable, MalformedMessage
 SERVER = "server"
 ALL = "all"
 """The receiver of messages to every party."""
+PROGRAM_WORDS = {
+    DECIDE: "the decision",
+    EXPLAIN: "the explanation",
+    SIGN_OF[DECIDE]: "the decision's sign",
+    SIGN_OF[EXPLAIN]: "the explanation's signs",
+    REASONS: "the reasons",
+    SIGN_OF[REASONS]: "the levels of the reasons",
+}
+"""Programs in words."""
 PREVIEW_BYTES = 64
 _PLACES = 256
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ui.units import escape
+from ui.units import escape, show_bytes, show_seconds
 
 FILE = "benchmark.json"
 _RATIOS = {
@@ -26,6 +26,7 @@ _LEVELLED_COLUMNS = {
 }
 _CONCRETE_COLUMNS = {"value": "Triseal on Concrete", "concrete_ml": "Concrete ML"}
 _ROWS = 40
+_EXPONENT = " 2^"
 
 
 def comparison(deployment: Path) -> str:
@@ -68,8 +69,9 @@ def _table(rows: Any, columns: Mapping[str, str]) -> str:
         return ""
     heads = "".join(f'<th scope="col">{escape(label)}</th>' for label in columns.values())
     return (
-        f'<table class="ts-table"><thead><tr><th scope="col">Measure</th>{heads}'
-        f'<th scope="col">Ratio, 40 x 3</th></tr></thead><tbody>{lines}</tbody></table>'
+        '<div class="ts-long" tabindex="0" role="region" aria-label="Measures">'
+        f'<table class="ts-table ts-list"><thead><tr><th scope="col">Measure</th>{heads}'
+        f'<th scope="col">Ratio, 40 x 3</th></tr></thead><tbody>{lines}</tbody></table></div>'
     )
 
 
@@ -79,24 +81,42 @@ def _line(row: Mapping[str, Any], columns: Mapping[str, str]) -> str:
         for key, label in columns.items()
     )
     return (
-        f'<tr><th scope="row">{escape(row.get("name", ""))}</th>{cells}'
+        f'<tr><th scope="row">{_named(row)}</th>{cells}'
         f'<td data-who="Ratio, 40 x 3">{_times(row.get("ratio"))}</td></tr>'
     )
 
 
+def _named(row: Mapping[str, Any]) -> str:
+    """Return the name of a row, which may end with the base of its values."""
+    name = str(row.get("name", "")).removesuffix(_EXPONENT).replace("_", " ")
+    return escape(name[:1].upper() + name[1:])
+
+
 def _measured(row: Mapping[str, Any], key: str) -> str:
-    value = row.get(key)
-    return "–" if value is None else escape(f"{_value(value)} {row.get('unit') or ''}".strip())
+    value, unit = row.get(key), row.get("unit") or ""
+    if value is None:
+        return "–"
+    if isinstance(value, int | float):
+        if unit == "s":
+            return escape(show_seconds(value))
+        if unit == "MB":
+            return escape(show_bytes(round(value * 10**6)))
+        if str(row.get("name", "")).endswith(_EXPONENT):
+            return f"2<sup>{escape(_number(value))}</sup>"
+        value = _number(value)
+    return escape(f"{value} {unit}".strip())
 
 
 def _times(ratio: Any) -> str:
-    return escape(_value(ratio)) if isinstance(ratio, int | float) else ""
+    return f"{_number(ratio)}×" if isinstance(ratio, int | float) else ""
 
 
-def _value(value: Any) -> str:
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    return "" if value is None else str(value)
+def _number(value: float) -> str:
+    """Return a number for people: `2,280`, `0.8028`, `0.000004`, `−150.2`."""
+    shown = f"{value:,.6f}".rstrip("0").rstrip(".") if abs(value) < 0.01 else f"{value:,.4g}"
+    if abs(value) >= 1000:
+        shown = f"{value:,.0f}"
+    return shown.replace("-", "−")
 
 
 def _machine(found: Mapping[str, Any]) -> str:

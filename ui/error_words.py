@@ -17,8 +17,8 @@ from utils.errors import (
     DataFolderInUse,
     DeploymentError,
     EngineUnavailable,
+    FeatureError,
     ModelError,
-    RecordContradictory,
     ServerBusy,
     TransportError,
     TrisealError,
@@ -86,7 +86,7 @@ def error_words(
         text = BUSY if isinstance(error, ServerBusy) else UNREACHABLE
         return ErrorWords(f"{text} {GOES_ON if goes_on else AGAIN}", message, temporary=True)
     plain = _SETTING.sub("", message)
-    columns = error.columns if isinstance(error, RecordContradictory) else ()
+    columns = error.columns if isinstance(error, FeatureError) else ()
     if not (_TECHNICAL.search(plain) if schema is None else is_technical(plain)):
         return ErrorWords(plain, "" if plain == message else message, columns=columns)
     return ErrorWords(_general(error), message)
@@ -115,9 +115,12 @@ def words_html(words: ErrorWords, kind: str = "ts-stale ts-told", role: str = "a
         if words.technical
         else ""
     )
-    marked = ", ".join(f"#field-{name}" for name in words.columns)
+    # Inside the box of a field: the outlines of neighbours would touch, or be cut off.
+    marked = ", ".join(
+        f"#field-{name} :is(.wrap, input:not([role])):not(:focus-visible)" for name in words.columns
+    )
     style = (
-        f"<style>{marked} {{ outline: 2px solid var(--ts-warn); outline-offset: 4px; "
+        f"<style>{marked} {{ outline: 2px solid var(--ts-warn) !important; outline-offset: -2px; "
         "border-radius: 4px; }}</style>"
         if marked
         else ""

@@ -16,7 +16,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from features.encoding import ColumnCode, Layout
-from features.schema import Party, Schema, number_text
+from features.schema import Party, Schema, shown_number
 from utils.errors import FeatureError
 
 EXAMPLES = Path(__file__).with_name("examples.json")
@@ -75,7 +75,7 @@ def _made(layout: Layout) -> list[Example]:
     code = layout.code(varied.name)
     for state in (len(varied.cuts), 0):
         value = code.value(state)
-        label = f"{varied.label} {number_text(value)} {varied.unit}".strip()
+        label = f"{varied.label} {shown_number(value)} {varied.unit}".strip()
         record = typical | schema.explanation.assume | {varied.name: value}
         examples.append(Example(label=label, record=record))
     # The first values may break a rule of the schema.

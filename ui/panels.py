@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 
 from contract.http import ProgramState
@@ -13,6 +14,7 @@ from ui.error_words import waiting_words_html, words_html
 from ui.plots import explanation_table
 from ui.reasons import APPROVED, NOT_STATED, has_reasons, reasons_html
 from ui.state import PageState
+from ui.steps import Step, reasons_step, show_steps
 from ui.sureness import sureness
 from ui.units import (
     escape,
@@ -33,27 +35,19 @@ def strip(state: PageState, public: PublicModel) -> str:
     """Return the steps in one line, each marked done, next or later."""
     parties = len(public.schema_.parties)
     sent = len(state.sent) - len(state.changed)
-    done = [
-        state.keys is not None,
-        sent == parties,
-        state.decision is not None,
-        state.explained is not None,
+    approved = state.decision is not None and state.decision.approved
+    steps = [
+        Step("Keys", int(state.keys is not None)),
+        Step("Send", sent, parties),
+        Step("Decide", int(state.decision is not None)),
+        Step("Explain", int(state.explained is not None)),
     ]
-    names = ["Keys", f"Send {sent}/{parties}", "Decide", "Explain"]
     if has_reasons(public):
-        done.append(state.reasons is not None)
-        names.append("Reasons")
+        steps.append(reasons_step(None, state.reasons is not None, approved))
     if state.news is not None:
         place = {DECIDE: 2, REASONS: 4}.get(state.news.program, 3)
-        names[place] = state.news.status.capitalize()
-    current = next((i for i, finished in enumerate(done) if not finished), len(done))
-    items = []
-    for i, name in enumerate(names):
-        kind = "done" if done[i] else "next" if i == current else "later"
-        mark = "✓" if done[i] else str(i + 1)
-        now = ' aria-current="step"' if kind == "next" else ""
-        items.append(f'<li class="{kind}"{now}><b>{mark}</b><span>{escape(name)}</span></li>')
-    return f'<ol class="ts-strip" aria-label="Steps">{"".join(items)}</ol>'
+        steps[place] = replace(steps[place], name=state.news.status.capitalize(), needless=False)
+    return show_steps(steps)
 
 
 def refusal(state: PageState, step: str) -> str:

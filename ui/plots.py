@@ -13,10 +13,12 @@ APPROVED = "#2a9d6f"
 DENIED = "#d1603d"
 LINE = "#8a94a6"
 TURNS = "changes it"
-MOST_WHOLE, MOST_WHOLE_NARROW = 6, 4
-"""Bins whose whole labels fit below the bars; of more bins, only the smallest values are shown."""
-LONG = 3
-"""Characters of a smallest value that fit below one of many bars; longer ones are turned."""
+MOST_CHARACTERS = 40
+"""Characters that fit side by side below the bars in a window of 390 pixels.
+
+If the labels of all bins have more, only the smallest values are shown; if these have more, they
+are turned.
+"""
 
 
 def blank_figure() -> go.Figure:
@@ -35,16 +37,16 @@ def explanation_figure(
     """
     figure = _signs(explanation, schema) if signs else _scores(explanation, schema, narrow)
     labels, marks = list(explanation.bins), _marks(explanation)
-    whole = len(labels) <= (MOST_WHOLE_NARROW if narrow else MOST_WHOLE)
-    floors = [label.split()[0] for label in labels]
-    turned = not whole and max(map(len, floors), default=0) > LONG
+    lines, floors = [_in_lines(label) for label in labels], [label.split()[0] for label in labels]
+    whole = _fit([line for label in lines for line in label.split("<br>")], len(labels))
+    turned = not whole and not _fit(floors, len(labels))
     if turned:
         ticks = [f"<b>{marks[i]}</b> {own}" if i in marks else own for i, own in enumerate(floors)]
         own = figure.layout
         room = 9 * max(map(len, floors)) + 60
         figure.update_layout(height=own.height + room, margin_b=own.margin.b + room)
     else:
-        shown = [_in_lines(label) for label in labels] if whole else floors
+        shown = lines if whole else floors
         ticks = [f"{own}{_below(i, marks, whole)}" for i, own in enumerate(shown)]
     title = _column_title(schema)
     figure.update_traces(
@@ -70,7 +72,7 @@ def explanation_figure(
         tickvals=list(range(len(labels))),
         ticktext=ticks,
         tickangle=-90 if turned else 0,
-        tickfont={"size": 10 if narrow else 13},
+        tickfont={"size": 10 if narrow else 12},
         showgrid=False,
         zeroline=False,
         fixedrange=True,
@@ -94,7 +96,13 @@ def explanation_table(explanation: Explanation, schema: Schema, signs: bool = Fa
 
 def _column_title(schema: Schema) -> str:
     column = schema.explained_column
-    return f"{column.label} ({column.unit})" if column.unit else column.label
+    named = column.unit.lower() in column.label.lower()
+    return column.label if named else f"{column.label} ({column.unit})"
+
+
+def _fit(texts: list[str], bins: int) -> bool:
+    """Return True if such texts below each of the bins do not touch in a narrow window."""
+    return bins * (max(map(len, texts), default=0) + 0.5) <= MOST_CHARACTERS
 
 
 def _in_lines(label: str) -> str:
@@ -166,7 +174,7 @@ def _scores(explanation: Explanation, schema: Schema, narrow: bool) -> go.Figure
         go.Bar(
             x=list(range(len(scores))),
             y=scores,
-            text=[f"{score:+.4g}".replace("-", "−") for score in scores],
+            text=[f"{score:+.4g}".replace("-", "−") if score else "0" for score in scores],
             textposition="outside",
             cliponaxis=False,
             hovertemplate="%{customdata}: score %{y:.4g}<extra></extra>",

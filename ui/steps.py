@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from contract.http import ApplicationState
 from engines.interface import (
@@ -13,8 +13,8 @@ from engines.interface import (
     MASKED_OF,
     MASKS_OF,
     REASONS,
-    SIGN_OF,
 )
+from parties.results import PROGRAM_WORDS
 from ui.units import escape
 
 STEP_WORDS = {
@@ -31,7 +31,7 @@ STEP_WORDS = {
     "cancelled": "cancelled computing {}",
     "signed": "has signed {}",
     "refused": "refuses to sign {}",
-    "result": "encrypted {}",
+    "result": "the encrypted result of {}",
     "public_key": "the joint public key",
     "encrypted_inputs": "its encrypted record",
     CHALLENGE: "the challenge that checks the records",
@@ -42,27 +42,20 @@ STEP_WORDS = {
     MASKS_OF[REASONS]: "its encrypted masks of the reasons",
     MASKED_OF[REASONS]: "the masked reasons",
 }
-PROGRAM_WORDS = {
-    DECIDE: "the decision",
-    EXPLAIN: "the explanation",
-    SIGN_OF[DECIDE]: "the decision's sign",
-    SIGN_OF[EXPLAIN]: "the explanation's signs",
-    REASONS: "the reasons",
-    SIGN_OF[REASONS]: "the levels of the reasons",
-}
 
 
 @dataclass(frozen=True)
 class Step:
-    """One item of the strip; `count` of `due` parts are done."""
+    """One item of the strip; `count` of `due` parts are done, or it is `needless`."""
 
     name: str
     count: int
     due: int = 1
+    needless: bool = False
 
     @property
     def done(self) -> bool:
-        return self.count >= self.due
+        return self.needless or self.count >= self.due
 
     @property
     def words(self) -> str:
@@ -84,21 +77,29 @@ def run_step(name: str, state: ApplicationState | None, program: str, done: bool
     return Step(name, int(done))
 
 
+def reasons_step(state: ApplicationState | None, done: bool, needless: bool) -> Step:
+    """Return the last step; reasons are `needless` if the application was approved."""
+    step = run_step("Reasons", state, REASONS, done)
+    return replace(step, needless=True) if needless and not done else step
+
+
 def show_steps(steps: Sequence[Step]) -> str:
     """Return the strip, with every step marked done, next or later."""
     current = next((i for i, step in enumerate(steps) if not step.done), len(steps))
     items = []
     for i, step in enumerate(steps):
         kind = "done" if step.done else "next" if i == current else "later"
-        mark = "✓" if step.done else str(i + 1)
+        mark = "–" if step.needless else "✓" if step.done else str(i + 1)
         now = ' aria-current="step"' if kind == "next" else ""
-        items.append(f'<li class="{kind}"{now}><b>{mark}</b><span>{escape(step.words)}</span></li>')
+        words = escape(step.words) + ("<i> (not needed)</i>" if step.needless else "")
+        items.append(f'<li class="{kind}"{now}><b>{mark}</b><span>{words}</span></li>')
     return f'<ol class="ts-strip" aria-label="Steps">{"".join(items)}</ol>'
 
 
 def step_words(what: str) -> str:
     """Return a description of a message such as `partial:decide` or `encrypted_inputs`."""
-    kind, _, program = what.replace(":", " ").replace(" of ", " ").partition(" ")
+    plain = what.removeprefix("encrypted ") if " of " in what else what
+    kind, _, program = plain.replace(":", " ").replace(" of ", " ").partition(" ")
     words = STEP_WORDS.get(kind, kind.replace("_", " "))
     if not program:
         return words

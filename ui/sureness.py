@@ -7,7 +7,11 @@ import math
 from features.schema import Decision as DecisionWords
 from parties.results import Decision
 
-_FAR = ((1.25, "very close"), (2.0, "close"), (5.0, "clear of the line"))
+_FAR = (
+    (1.25, "very close to the line"),
+    (2.0, "close to the line"),
+    (5.0, "clear of the line"),
+)
 """Words for the odds in relation to those at the line, up to each of these numbers."""
 _NEAR = 1.25
 ENGINES = "So near to the line, engines may differ, since each rounds the model in its own way."
@@ -31,8 +35,8 @@ def sureness(decision: Decision, words: DecisionWords) -> str:
         points = f", {count} point{'' if count == '1' else 's'} of the score scale"
     own = words.approved if decision.approved else words.denied
     sentence = (
-        f"How sure: by this model, the odds of {own} are {_times(factor)} those at the line "
-        f"between {words.approved} and {words.denied}{points}: {far}."
+        f"How sure: {far} between {words.approved} and {words.denied}. By this model, the odds "
+        f"of {own} are {_times(factor)} those at the line{points}."
     )
     return f"{sentence} {ENGINES}" if factor < _NEAR else sentence
 

@@ -47,7 +47,7 @@ def own_timeline(messages: Sequence[Message], public: PublicModel, party: str) -
 
 
 def _row(message: Message, labels: dict[str, str], encrypted: bool, looks: bool = False) -> str:
-    what = step_words(message.what) if looks else message.what
+    what = step_words(message.what)
     what = what if encrypted else what.replace("encrypted", "unencrypted")
     between = SERVER not in (message.sender, message.receiver) and not message.relayed
     size = show_bytes(message.size) if message.size else "request"

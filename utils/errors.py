@@ -146,7 +146,12 @@ class TrisealError(Exception):
         return str(self.args[0]) if self.args else self.code
 
 
-class FeatureError(TrisealError): ...
+class FeatureError(TrisealError):
+    """Values or a schema that cannot be used; `columns` are the names of those to correct."""
+
+    def __init__(self, message: str, columns: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.columns = columns
 
 
 class SchemaInvalid(FeatureError): ...
@@ -163,10 +168,6 @@ class ValueOutOfDomain(FeatureError): ...
 
 class RecordContradictory(FeatureError):
     """A party's record breaks a rule of the schema; `columns` are the names of those it reads."""
-
-    def __init__(self, message: str, columns: tuple[str, ...] = ()) -> None:
-        super().__init__(message)
-        self.columns = columns
 
 
 class ModelError(TrisealError): ...

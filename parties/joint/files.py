@@ -24,7 +24,7 @@ from parties.expiry import erase_ended
 from parties.joint.channel import Identity
 from parties.joint.consents import Consent
 from parties.joint.protocol import JointProtocol
-from parties.results import Message
+from parties.results import PROGRAM_WORDS, Message
 from parties.store import EXPIRY, RECORD, REVIEW_KEY, SECRET_KEY, TOKEN, PartyStore
 from utils.errors import MalformedMessage, NotAuthorised
 
@@ -44,7 +44,14 @@ _PHRASES = {
     UPLOAD: "its encrypted record, until it is sent",
     REVIEW_KEY: "the key of the texts of a review by a person",
     MEMBER: "its log, and the results that it has opened",
-    **{CONSENT.format(program=program): f"its signed consent to {program}" for program in PROGRAMS},
+    **{
+        CONSENT.format(program=program): f"its signed consent to {PROGRAM_WORDS[program]}"
+        for program in PROGRAMS
+    },
+    **{
+        f"{program}.result": f"the encrypted result of {words}"
+        for program, words in PROGRAM_WORDS.items()
+    },
     EXPIRY: "the time when all of this is erased",
 }
 

@@ -119,7 +119,7 @@ class PartyIdentity:
         """A few words for a person."""
         if self.pinned:
             return f"pinned, key {shown(self.key)}" if self.key else "pinned"
-        return "not pinned: whoever has its join code can play it"
+        return "not pinned: whoever has its join code can act for it"
 
 
 def shown(key: bytes) -> str:

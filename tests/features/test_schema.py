@@ -283,15 +283,18 @@ def test_unknown_name_error_lists_the_known_names():
     assert schema.party("bank").label == "Bank"
 
 
-def test_bin_labels_use_plain_numbers():
+def test_bin_labels_group_thousands_for_people_only():
     document = changed("parties.0.columns.1.maximum", 10_000_000)
     document["parties"][0]["columns"][1]["integer"] = False
     document["parties"][0]["columns"][1]["cuts"] = [1000.5, 1_000_000, 2_000_001]
     document["parties"][0]["columns"][1]["default"] = 20
     column = Schema.parse(document).column("Age")
     assert column.bin_labels() == [
-        *("18 to under 1000.5", "1000.5 to under 1000000", "1000000 to under 2000001"),
-        "2000001 and more",
+        *("18 to under 1,000.5", "1,000.5 to under 1,000,000", "1,000,000 to under 2,000,001"),
+        "2,000,001 and more",
+    ]
+    assert column.bin_labels([2_000_001], number_text) == [
+        *("18 to under 2000001", "2000001 and more"),
     ]
     assert [column.bin_floor(i) for i in range(4)] == [18, 1000.5, 1_000_000, 2_000_001]
     assert number_text(0.1 + 0.2) == "0.3"

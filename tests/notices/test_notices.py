@@ -19,7 +19,7 @@ DAY = date(2026, 11, 29)
 SHIPPED = Schema.load(ROOT / "features" / "credit_card.json")
 CHANGES = [
     (Change("Years employed", "more", "8", "years"),),
-    (Change("Total income", "more", "120000"), Change("Debt", "under", "40", "%")),
+    (Change("Total income", "more", "120000.5"), Change("Debt", "under", "40", "%")),
 ]
 EVERY = [(kind, language) for kind in KINDS for language in LANGUAGES]
 
@@ -41,7 +41,7 @@ def test_a_notice_names_reasons_sources_and_rights(kind, language):
         assert reason.texts.get(language, reason.text) in text
     for party in SHIPPED.parties:
         assert all(column.label in text for column in party.columns)
-    assert "120000" in text and "40 %" in text
+    assert ("120,000.5" if language == "en" else "120.000,5") in text and "40 %" in text
     assert "2026" in text and "A-1" in text
     assert ("1681m" in text) == (kind == "us")
     assert ("2023/2225" in text) == (kind == "eu")

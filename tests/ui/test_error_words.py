@@ -209,8 +209,9 @@ def test_the_distance_to_the_line_says_how_sure_a_decision_is():
     for log_odds in (0.1, 0.5, 1.0, 3.0, -3.0):
         decision = Decision(ID, log_odds >= 0, 1, log_odds, 128, 9, 0.1, "", "", ())
         shown[log_odds] = panels.decision_panel(PageState(decision=decision), SINGLE)
-    assert "1.11 times" in shown[0.1] and "very close. So near to the line, engines" in shown[0.1]
-    assert "engines may differ" not in shown[0.5] and ": close." in shown[0.5]
+    assert "1.11 times" in shown[0.1] and "very close to the line" in shown[0.1]
+    assert "So near to the line, engines may differ" in shown[0.1]
+    assert "engines may differ" not in shown[0.5] and "How sure: close to the line" in shown[0.5]
     assert "clear of the line" in shown[1.0]
     assert "odds of denied are 20 times" in shown[-3.0] and "far from the line" in shown[3.0]
     scaled = SCHEMA.model_copy(

@@ -19,6 +19,7 @@ from engines.interface import (
     ProgramFacts,
     Slot,
 )
+from features.encoding import Layout
 from model.explanation import Explanation, Outcome
 from parties.joint.identities import PartyIdentity
 from parties.results import (
@@ -78,7 +79,9 @@ def with_reasons(public):
 
 def agent_of(public, party):
     return SimpleNamespace(
-        connection=SimpleNamespace(public=public), party=public.schema_.party(party), first=None
+        connection=SimpleNamespace(public=public, layout=Layout(public.schema_)),
+        party=public.schema_.party(party),
+        first=None,
     )
 
 
@@ -251,7 +254,7 @@ def test_stage_timeline_shows_sender_and_time(public):
     log = stage_panels.stage_timeline(state_of(public), items, public)
     assert "<b>First</b> → <b>all parties</b>" in log and "after 2.0 s" in log
     assert "5 messages, 5.3 kB in total" in log and "request" in log
-    assert "has computed the decision" in log and "encrypted the explanation" in log
+    assert "has computed the decision" in log and "the encrypted result of the explanation" in log
     assert "No messages yet" in stage_panels.stage_timeline(None, (), public)
     assert "No party has sent" in stage_panels.stage_timeline(state_of(public), (), public)
 
@@ -261,6 +264,8 @@ def test_steps_have_readable_descriptions():
     assert step_words("cancelled decide") == "cancelled computing the decision"
     assert step_words("share_open") == "reveals its share of the public key"
     assert step_words("something_new") == "something new"
+    assert step_words("encrypted result of decide") == step_words("result of decide")
+    assert step_words("encrypted inputs") == "encrypted inputs"
     assert 'aria-current="step"' in show_steps([Step("A", 1), Step("B", 0, 3)])
     assert "B 0/3" in show_steps([Step("A", 1), Step("B", 0, 3)])
 
@@ -284,7 +289,8 @@ def test_stage_backs_off_from_a_busy_server_and_recovers(public, monkeypatch):
     watched = Watched(ID, "token")
     strip, log = stage.outputs.index(stage.strip), stage.outputs.index(stage.log)
     view = asyncio.run(stage.tick(watched))
-    assert "asked 9 times. Trying again in 30 s." in view[strip] and view[log] == gr.skip()
+    assert "The service is busy. Nothing is lost; it goes on by itself." in view[strip]
+    assert "asked 9 times" in view[strip].split("<details")[1] and view[log] == gr.skip()
     view = asyncio.run(stage.tick(watched))
     assert view[strip] == gr.skip() and client.asked == 1
     view = asyncio.run(stage.tick(watched))
@@ -613,6 +619,11 @@ def test_comparison_shows_both_engines_and_key_holders():
 def test_failed_comparison_shows_the_reason(clear_deployment):
     with pytest.raises(EvaluationFailed, match="The comparison failed"):
         run_beside(clear_deployment)
+    with gr.Blocks():
+        stage = Stage(joint_public(with_parties(2)), None, Settings(deployment=clear_deployment))
+    told = stage.run_beside(0)
+    assert "The comparison is not possible now." in told.split("<details")[0]
+    assert "The comparison failed" in told.split("<details")[1]
     assert side_by_side(["--deployment", str(clear_deployment)]) == 1
 
 

@@ -23,6 +23,10 @@ CHECKS = ["Own_car", "Own_property", "Mobile_phone", "Employed"]
 VARIED = [*NUMBERS, *CHECKS, "Years_employed"]
 
 
+OUTLINE = "element => (element.blur(), getComputedStyle(element).outlineStyle)"
+"""The outline of a field without the focus, which has one of its own."""
+
+
 def fill(page, oracle, record):
     """Type a record whose other columns have their defaults."""
     for name in NUMBERS:
@@ -124,8 +128,10 @@ def test_steps_out_of_order_and_invalid_values_are_named(wide):
     page.fill("#field-Age input", "old")
     told_now = told(page, "#send-applicant")
     assert "Age cannot be 'old', which is not a number" in told_now
+    assert page.locator("#field-Age input").evaluate(OUTLINE) == "solid"
     page.fill("#field-Age input", age)
     page.wait_for_selector(".ts-told", state="detached")  # its cause has gone
+    assert page.locator("#field-Age input").evaluate(OUTLINE) != "solid"
     page.set_checked("#field-Employed input", False)
     words = "A person who is not employed now has 0 years in the present employment."
     assert words in told(page, "#send-credit_agency")
@@ -163,6 +169,7 @@ def test_all_steps_to_an_explanation_and_again_with_a_changed_input(wide, oracle
     assert_fits(page)
     assert not page.evaluate("document.body.classList.contains('dark')")
     log = text(page, ".ts-log")
+    assert "requests the decision" in log
     assert log.count("Server → Applicant") == 2 and "Credit agency → Server" in log
     page.click("#reasons")
     step_is_done(page, 5)
@@ -170,6 +177,10 @@ def test_all_steps_to_an_explanation_and_again_with_a_changed_input(wide, oracle
     assert page.locator(".ts-reasons li").all_inner_texts() == [one.text for one in principal]
     assert_fits(page)
     check_accessible(page, widths=(1280, 390))
+    page.set_viewport_size({"width": 390, "height": 844})
+    assert_fits(page)
+    assert page.locator(".xtick text").count() == 6
+    page.set_viewport_size({"width": 1280, "height": 900})
     page.click(".ts-data summary")
     assert page.locator(".ts-data tbody tr").count() == 6
     assert page.locator(".modebar").count() == 0
@@ -185,6 +196,8 @@ def test_all_steps_to_an_explanation_and_again_with_a_changed_input(wide, oracle
     decide_and_explain(page)
     assert text(page, ".ts-word") == "Approved"
     assert text(page, ".ts-says") == oracle.explanation(turned).text
+    assert page.locator(".ts-strip li.done").count() == 5  # reasons are not needed
+    assert "Reasons (not needed)" in text(page, ".ts-strip")
 
 
 def test_lost_server_is_reported_and_found_again(wide, live_page, live_server):
@@ -283,8 +296,23 @@ OUTSIDE = """() => [...document.querySelectorAll('main *')]
     .map(e => `${e.tagName} ${e.getAttribute('class')} ${e.textContent.slice(0, 40)}`)"""
 
 
+TOUCHING = """() => [...document.querySelectorAll('.xaxislayer-above')].flatMap(axis => {
+    const lines = [...axis.querySelectorAll('.xtick text')].flatMap(text => {
+        const own = [...text.querySelectorAll('tspan.line')];
+        return (own.length ? own : [text]).map(each => [text, each.getBoundingClientRect()]);
+    });
+    return lines.filter(([text, box]) => lines.some(([other, its]) => other !== text &&
+        its.left < box.right && box.left < its.right &&
+        its.top < box.bottom - 2 && box.top < its.bottom - 2)).map(([text]) => text.textContent);
+})"""
+"""Labels below a plot that overlap another one."""
+
+
 def assert_fits(page):
-    """Nothing of a page or frame is wider than its window, once plots have taken their size."""
+    """Nothing of a page or frame is wider than its window, once plots have taken their size.
+
+    Labels of steps are whole, and labels of plots do not touch.
+    """
     for _ in range(50):
         if not (outside := page.evaluate(OUTSIDE)):
             break
@@ -297,6 +325,7 @@ def assert_fits(page):
             .filter(e => e.scrollWidth > e.clientWidth).map(e => e.textContent)"""
     )
     assert cut == []
+    assert page.evaluate(TOUCHING) == []
 
 
 def test_refusals_have_no_barriers(context, live_page):

@@ -18,9 +18,10 @@ from ui.stage.controls import ELSEWHERE, ENDED, PLAYING, UNDER_WAY, controls_of
 from ui.stage.figures import figures
 from ui.stage.opened import KEPT, OpenedApplications
 from ui.stage.page import Stage, Watched
-from ui.stage.panels import step_note
+from ui.stage.panels import stage_steps, step_note
 from ui.stage.playing import FINISHED, KEY, SEND, WAITING, Due, Play, due
 from ui.stage.presence import Presence
+from ui.steps import show_steps
 from utils.errors import NotAuthorised, OutOfStep
 
 NAMES = ("first", "second")
@@ -102,7 +103,7 @@ def test_steps_follow_each_other_to_the_end(application):
 
 def test_a_play_takes_every_step_of_both_parties(application):
     play = play_of(application)
-    assert play.problem == "" and application.due() == Due(FINISHED)
+    assert play.problem is None and application.due() == Due(FINISHED)
     steps = [SEND, DECIDE, EXPLAIN, REASONS]
     assert {step for _, step, _ in application.told} == set(steps)
     assert {example for *_, example in application.told} == {1}
@@ -110,17 +111,21 @@ def test_a_play_takes_every_step_of_both_parties(application):
         assert {name for name, told, _ in application.told if told == step} == set(NAMES)
 
 
-def test_an_approved_application_needs_no_reasons(application):
+def test_an_approved_application_needs_no_reasons(application, public):
     application.approved = True
     play = play_of(application)
     assert play.needless and application.due(needless=True) == Due(FINISHED)
+    steps = stage_steps(application.state(), application.traffic().items, public, needless=True)
+    assert all(step.done for step in steps) and steps[-1].needless
+    strip = show_steps(steps)
+    assert strip.count('class="done"') == len(steps) and "aria-current" not in strip
     # One party says so before any agrees.
     assert [told for told in application.told if told[1] == REASONS] == [("first", REASONS, 1)]
 
 
 def test_a_single_step_ends_before_the_next(application):
     play = play_of(application, single=True)
-    assert application.due() == Due(DECIDE, NAMES) and play.problem == ""
+    assert application.due() == Due(DECIDE, NAMES) and play.problem is None
     play.start(1, True)
     until(lambda: not play.running)
     assert application.due() == Due(EXPLAIN, NAMES)
@@ -129,16 +134,16 @@ def test_a_single_step_ends_before_the_next(application):
 def test_an_agent_that_is_behind_is_asked_again_and_a_refusal_ends_the_play(application):
     application.refusals = {DECIDE: [OutOfStep("not yet")], EXPLAIN: [NotAuthorised("Not you.")]}
     play = play_of(application)
-    assert application.due().step == EXPLAIN and play.problem == "Not you."
+    assert application.due().step == EXPLAIN and play.problem.message == "Not you."
     play.start(1, False)
     until(lambda: not play.running)
-    assert play.problem == "" and application.due() == Due(FINISHED)
+    assert play.problem is None and application.due() == Due(FINISHED)
 
 
 def test_a_play_without_progress_gives_up(application, monkeypatch):
     monkeypatch.setattr(playing, "PATIENCE_SECONDS", 0.02)
     application.filled.clear()
-    assert "Nothing has happened for a while" in play_of(application).problem
+    assert "Nothing has happened for a while" in play_of(application).problem.message
 
 
 def test_one_button_is_the_main_one_and_a_disabled_one_says_why(application, public):
@@ -162,13 +167,16 @@ def test_one_button_is_the_main_one_and_a_disabled_one_says_why(application, pub
     assert controls_of(at["finished"], None, True, public).next.state.reason == ENDED
     assert controls_of(at[SEND], None, False, public).next.state.reason == ELSEWHERE
     assert controls_of(at[SEND], None, True, public).chooses
-    assert "fixed" in controls_of(at[DECIDE], None, True, public).chosen
+    assert not controls_of(at[DECIDE], None, True, public).chooses
 
 
 def test_the_current_step_is_told_with_its_number(application, public):
     state = application.state()
     assert "Step 2 of 5. To do: the first and the second" in step_note(
         Due(SEND, NAMES), False, state, public
+    )
+    assert "Step 5 of 5. To do, if denied: the first" in step_note(
+        Due(REASONS, NAMES), False, state, public
     )
     played = step_note(Due(DECIDE, ("first",)), True, state, public)
     assert "Step 3 of 5. The first agrees to open the decision." in played
@@ -282,4 +290,6 @@ def test_a_refusal_ends_with_the_choice_that_caused_it(application, public):
     why = stage.outputs.index(stage.refusal)
     view = stage.open(watched, [], [], [], request)
     assert "Choose at least one party" in view[why] and not watched.client_id
-    assert "Choose at least one party" not in stage._cleared(watched, [NAMES[0]])[why]
+    assert "Choose at least one party" not in stage._choose(watched, [NAMES[0]])[why]
+    stage._choose(watched, [])
+    assert watched.refused is not None  # also if an earlier choice was handled late

@@ -40,8 +40,9 @@ from tests.ui.foreign import (
 )
 from tests.ui.hosts import assert_names_no_other_host
 from tests.ui.links import opened as opened_link
-from tests.ui.test_page import assert_fits
+from tests.ui.test_page import OUTLINE, assert_fits
 from training.opened import opened_values
+from ui.error_words import is_technical
 from ui.examples import load_examples
 from ui.forms import bin_words
 from ui.waiting import wait_for_page
@@ -212,7 +213,7 @@ def assert_refusal_passes(one):
     for box in boxes.all():
         box.uncheck()
     one.page.click("#new")
-    told = one.page.locator("text=Choose at least one party that learns the result.")
+    told = one.page.locator("text=Choose at least one party that learns the decision.")
     told.wait_for()
     boxes.first.check()
     told.wait_for(state="detached")
@@ -332,6 +333,9 @@ def test_out_of_domain_value_shows_its_domain(wide):
     wide.frame("applicant").locator("#field-Total_income input").fill("a lot")
     told = wide.told("applicant", "#send")
     assert "Yearly income cannot be 'a lot', which is not a number" in told
+    assert "10,000,000" in told
+    income = wide.frame("applicant").locator("#field-Total_income input")
+    assert income.evaluate(OUTLINE) == "solid"
     wide.frame("applicant").locator("#field-Total_income input").fill("157000")
     wide.frame("applicant").locator(".ts-told >> text=Age cannot be '17'").wait_for()
     wide.frame("applicant").locator("#field-Age input").fill("43")
@@ -347,16 +351,16 @@ def test_contradicting_values_are_refused_on_their_fields_until_they_are_correct
         "The household counts the applicant as well, so it has more people than children. Correct "
         "Children or Household size, then go on."
     )
-    outline = "element => getComputedStyle(element).outlineStyle"
-    fields = {name: frame.locator(f"#field-{name}") for name in ("Num_children", "Household_size")}
-    assert [field.evaluate(outline) for field in fields.values()] == ["solid", "solid"]
-    assert frame.locator("#field-Age").evaluate(outline) == "none"
-    fields["Household_size"].locator("input").fill("5")
+    names = ("Num_children", "Household_size")
+    fields = {name: frame.locator(f"#field-{name} input") for name in names}
+    assert [field.evaluate(OUTLINE) for field in fields.values()] == ["solid", "solid"]
+    assert frame.locator("#field-Age input").evaluate(OUTLINE) == "none"
+    fields["Household_size"].fill("5")
     wide.page.wait_for_timeout(1000)
     assert frame.locator(".ts-told").count() == 1
-    fields["Household_size"].locator("input").fill("6")
+    fields["Household_size"].fill("6")
     frame.locator(".ts-told").wait_for(state="detached")
-    assert fields["Num_children"].evaluate(outline) == "none"
+    assert fields["Num_children"].evaluate(OUTLINE) == "none"
     assert frame.locator(".ts-strip li.done:nth-child(3)").count() == 0
 
 
@@ -475,7 +479,7 @@ def test_all_steps_from_keys_to_explanation(wide, demo, schema, signs_oracle, tu
         state="attached", timeout=20_000
     )
     assert all("s" in cell for cell in times.locator("td[data-who='Server']").all_inner_texts())
-    keys = {one.text(name, ".ts-facts div:has-text('first bytes') dd") for name in one.names}
+    keys = {one.text(name, ".ts-facts div:has-text('Public key begins') dd") for name in one.names}
     assert len(keys) == 1 and len(keys.pop().replace(" ", "")) == 32
     card = one.page.locator('[data-witness="Auditor"]', has_text=": signed")
     card.filter(has_text="the levels of the reasons of").wait_for(state="attached")
@@ -682,7 +686,11 @@ def test_party_whose_process_dies_is_started_again_and_its_frame_says_so(narrow,
     note = figure.locator(".ts-absent")
     note.wait_for()
     assert "The bank's process has ended" in note.inner_text()
+    assert not note.locator("code").is_visible()  # it is for the person who runs the process
+    note.locator("summary").click()
+    one.page.wait_for_timeout(1100)  # the notes are looked at twice meanwhile
     command = note.locator("code").inner_text()
+    assert command
     assert one.page.locator(".ts-absent").count() == 1, "of the other parties there is none"
     assert_fits(one.page)
     script = Path(command.removeprefix("sh "))
@@ -712,15 +720,19 @@ def test_stage_without_the_parties_processes_opens_no_application(
     alone = LivePage(tmp_path, server, agent_port=free_ports(3))
     try:
         printed = alone.log()
-        assert "do not run: Applicant, Bank, Credit agency" in printed
+        absent = "the processes of the applicant, the bank and the credit agency do not run"
+        assert absent in printed
         assert "-m parties --party bank" in printed and "make demo" in printed
         page = context.new_page()
         page.goto(alone.link)
         for party in ("applicant", "bank", "credit_agency"):
             note = page.locator(f'figure[data-party="{party}"] .ts-absent')
+            note.locator("summary").click()
             note.locator(f"text=-m parties --party {party}").wait_for()
         page.click("#new")
-        page.locator("text=No application was opened").first.wait_for()
+        refusal = page.locator(".ts-told >> text=No application was opened")
+        refusal.wait_for()
+        assert absent in refusal.inner_text() and not is_technical(refusal.inner_text())
         assert page.locator("iframe").count() == 0
         page.close()
     finally:

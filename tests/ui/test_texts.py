@@ -341,12 +341,20 @@ def test_a_benchmark_is_shown_as_measured(tmp_path):
     found = {
         "ratios": {"decide_vs_concrete_ml": 251.4, "explain_vs_concrete_ml": 3.21, "other": 1},
         "machine": {"cpu": "two <cores>"},
-        "rows": [{"name": "decide", "value": 0.0723, "unit": "s"}, {"name": "tables", "value": 7}],
+        "rows": [
+            {"name": "decide", "value": 0.0723, "unit": "s"},
+            {"name": "inputs, credit_agency", "value": 0.639, "unit": "MB"},
+            {"name": "fails with probability 2^", "value": -97.7},
+            {"name": "tables", "value": 2280, "concrete_ml": 4.4e-6},
+        ],
     }
     (tmp_path / "benchmark.json").write_text(json.dumps(found))
     shown = comparison(tmp_path)
     assert "251×" in shown and "3.2×" in shown
-    assert "0.0723 s" in shown and "cpu: two &lt;cores&gt;" in shown
+    assert "Inputs, credit agency<" in shown and "639 kB" in shown
+    assert "probability<" in shown and "2<sup>−97.7</sup>" in shown
+    assert "2,280" in shown and "0.000004" in shown
+    assert "72 ms" in shown and "cpu: two &lt;cores&gt;" in shown
 
 
 def test_benchmark_shows_levelled_with_all_other_engines(tmp_path):
@@ -360,7 +368,7 @@ def test_benchmark_shows_levelled_with_all_other_engines(tmp_path):
     (tmp_path / "benchmark.json").write_text(json.dumps(found))
     shown = comparison(tmp_path)
     assert "<b>480×</b>" in shown and "Levelled, 40 x 3" in shown
-    assert all(f"{value} s" in shown for value in ("0.011", "0.17", "0.03", "14.4"))
+    assert all(value in shown for value in ("11 ms", "170 ms", "30 ms", "14.4 s", "480.4×"))
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from features.encoding import Bits, ColumnCode, Layout, column_code
-from features.schema import Column, OrdinalColumn, Schema, number_text
+from features.schema import Column, OrdinalColumn, Schema, shown_number
 from training.report.laws import subjects_of
 
 if TYPE_CHECKING:
@@ -161,7 +161,7 @@ def _joined(
 def _band_names(edges: list[float], unit: str) -> list[str]:
     if not edges:
         return ["all values"]
-    texts = [number_text(edge) for edge in edges]
+    texts = [shown_number(edge) for edge in edges]
     after = f" {unit}" if unit else ""
     inner = [f"{a} to under {b}{after}" for a, b in pairwise(texts)]
     return [f"under {texts[0]}{after}", *inner, f"{texts[-1]}{after} and over"]

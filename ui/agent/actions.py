@@ -15,7 +15,6 @@ import gradio as gr
 from anyio import to_thread
 
 from engines.interface import DECIDE, EXPLAIN, REASONS
-from features.encoding import Layout
 from parties.agent import Agent, ApplicationAgent
 from ui.agent import panels as agent_panels
 from ui.agent.buttons import AGAIN, AGREE, JOIN, JOIN_FIRST, LEAVE, RESTORE, SEND, button_states
@@ -85,7 +84,7 @@ class AgentActions:
     def __init__(self, agent: Agent) -> None:
         self.agent, self.party = agent, agent.party
         self.public = agent.connection.public
-        self._layout = Layout(self.public.schema_)
+        self._layout = agent.connection.layout
 
     def view(self, shown: PageApplication) -> View:
         """Return every component, rendered from the current application."""

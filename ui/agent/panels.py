@@ -12,6 +12,7 @@ from parties.agent import ApplicationAgent
 from parties.joint.identities import shown
 from parties.joint.messages import KEY_STEPS
 from parties.joint.witnesses import witness_words
+from parties.results import PROGRAM_WORDS
 from ui import panels
 from ui.error_words import (
     ErrorWords,
@@ -21,7 +22,7 @@ from ui.error_words import (
     words_html,
 )
 from ui.state import PageState
-from ui.steps import PROGRAM_WORDS, Step, key_step, run_step
+from ui.steps import Step, key_step, reasons_step, run_step
 from ui.texts import COMPARE_MODELS
 from ui.units import escape, facts_html, join_words, show_bytes, show_hex, show_seconds
 
@@ -57,7 +58,7 @@ def agent_steps(application: ApplicationAgent | None, public: PublicModel) -> li
             Step("Send", 0, parties),
             Step("Decide", 0),
             Step("Explain", 0),
-            *([Step("Reasons", 0)] if REASONS in public.programs else []),
+            *([reasons_step(None, False, False)] if REASONS in public.programs else []),
         ]
     member = application.member
     joined = len(member.state.joined) if member.state else 0
@@ -73,8 +74,9 @@ def agent_steps(application: ApplicationAgent | None, public: PublicModel) -> li
 def _reasons_step(application: ApplicationAgent, public: PublicModel) -> list[Step]:
     if REASONS not in public.programs:
         return []
-    over = is_over(application, REASONS)
-    return [run_step("Reasons", application.member.state, REASONS, over)]
+    decision = application.member.decision
+    approved = decision is not None and decision.approved
+    return [reasons_step(application.member.state, is_over(application, REASONS), approved)]
 
 
 def status(application: ApplicationAgent | None, public: PublicModel) -> str:
@@ -142,7 +144,7 @@ def key_panel(application: ApplicationAgent | None, public: PublicModel) -> str:
         else ("Own part", "erased; nothing more can be opened"),
         ("Public key", show_bytes(member.public_key_bytes)),
         ("Messages for the key", _exchanged(application, KEY_STEPS)),
-        ("Its first bytes", show_hex(member.public_key[:FIRST_BYTES].hex())),
+        ("Public key begins with", show_hex(member.public_key[:FIRST_BYTES].hex())),
     ]
     return (
         f'<p class="ts-print"><span>Fingerprint</span><code>{escape(member.fingerprint)}</code></p>'

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from features.encoding import ColumnCode, Layout
-from features.schema import BooleanColumn, OrdinalColumn
+from features.schema import BooleanColumn, OrdinalColumn, shown_number
 from federated.boosting.fixed_point import LEAF_BITS
 from federated.boosting.trees import Split, Tree, column_of
 
@@ -84,8 +84,8 @@ def _rules(
 def _interval(column: OrdinalColumn, bins: NDArray[np.intp]) -> str:
     """Return the range of neighbouring bins; splits of a path never leave a gap."""
     first, last = int(bins[0]), int(bins[-1])
-    low = f" ≥ {column.cuts[first - 1]:,.12g}" if first else ""
-    high = f" < {column.cuts[last]:,.12g}" if last < len(column.cuts) else ""
+    low = f" ≥ {shown_number(column.cuts[first - 1])}" if first else ""
+    high = f" < {shown_number(column.cuts[last])}" if last < len(column.cuts) else ""
     unit = f" {column.unit}" if column.unit else ""
     return f"{low}{' and' if low and high else ''}{high}{unit}"
 

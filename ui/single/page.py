@@ -71,6 +71,7 @@ class _Page:
             self.example_buttons = [
                 gr.Button(example.title, size="sm", min_width=200) for example in self.examples
             ]
+        with gr.Row(elem_classes="ts-bar"):
             self.all_button = gr.Button(
                 "Do all steps",
                 size="sm",

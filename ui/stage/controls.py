@@ -9,8 +9,8 @@ from ui.buttons import ButtonState, notes_html
 from ui.stage.playing import FINISHED, KEY, SEND, WAITING, Due, Play
 
 UNDER_WAY = (
-    "An application is under way. This page would let go of it; the Back button of the browser "
-    "leads back to it."
+    "An application is under way. A new one takes its place on this page; the Back button of the "
+    "browser leads back to it."
 )
 LEAVE = "Leave it, open a new one"
 NEXT = {
@@ -37,13 +37,12 @@ class Control:
 
 @dataclass(frozen=True)
 class Controls:
-    """The buttons, and whether the example may be chosen; `chosen` says why not."""
+    """The buttons, and whether the example may be chosen."""
 
     play: Control
     next: Control
     new: Control
     chooses: bool
-    chosen: str
 
     @property
     def notes(self) -> str:
@@ -69,7 +68,6 @@ def controls_of(
             Control(NEXT[FINISHED], elsewhere),
             new,
             True,
-            "",
         )
     running = play is not None and play.running
     finished = step.step == FINISHED
@@ -89,11 +87,9 @@ def controls_of(
         step.step == SEND and set(step.parties) != set(public.schema_.party_names)
     )
     locked = (running or sent) and not finished
-    chosen = "The records are fixed once they are sent." if locked else ""
     return Controls(
         Control(label, ButtonState(primary=True)),
         Control(NEXT[step.step], ButtonState(reason)),
         new,
         not locked,
-        chosen,
     )

@@ -15,7 +15,7 @@ from engines.interface import (
     SIGN_OF,
     PublicModel,
 )
-from ui.steps import PROGRAM_WORDS
+from parties.results import PROGRAM_WORDS
 from ui.units import escape, show_bytes, show_seconds
 
 BEFORE = '<p class="ts-empty">Nothing has been sent or computed yet.</p>'

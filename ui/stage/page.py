@@ -29,6 +29,7 @@ from ui import joint_texts
 from ui.benchmark import comparison
 from ui.blocks import folded, html, section
 from ui.buttons import button_properties
+from ui.error_words import ErrorWords, error_words, waiting_words_html, words_html
 from ui.examples import load_examples
 from ui.panels import folding_heading, heading
 from ui.places import agent_addresses, compliance_link, consent_links, page_place
@@ -47,7 +48,6 @@ from ui.stage.scripts import HEAD as STAGE_HEAD
 from ui.stage.witness import witness_card, witness_note, witness_status
 from ui.steps import show_steps
 from ui.ticks import CONCURRENT_TICKS, TICK_SECONDS, WAIT_SECONDS
-from ui.units import escape
 from utils.errors import ApplicationError, ServerBusy, TrisealError
 
 __all__ = ["HEAD", "build_stage"]
@@ -59,6 +59,7 @@ WITNESS_SECONDS = 3.0
 """Interval at which the card of the witnesses is updated."""
 PRESENCE_SECONDS = 1.5
 """Interval at which the notes on the parties' processes are updated."""
+NO_READER = ErrorWords("Choose at least one party that learns the decision.")
 POLL_SECONDS = 0.6
 """Interval at which a tick reads the application from the server."""
 WATCH = "#watch="
@@ -80,7 +81,7 @@ class Watched:
     turn: bool = False
     over: bool = False
     step: Due = field(default_factory=lambda: Due(""))
-    refused: str = ""
+    refused: ErrorWords | None = None
     strip: str = ""
     shown: dict[str, Any] = field(default_factory=dict)
     settled: bool = True
@@ -178,6 +179,8 @@ class Stage:
                 [(example.title, i) for i, example in enumerate(self.examples)],
                 value=_first_example([example.expect for example in self.examples]),
                 label="Example applicant",
+                # Always there, so that nothing moves once it applies.
+                info="It can be changed until the first record is sent.",
                 elem_id="example",
                 visible=plays,
                 interactive=True,
@@ -187,7 +190,7 @@ class Stage:
                 self.next = gr.Button(elem_id="next", visible=plays, **_button(first.next))
                 self.button = gr.Button(elem_id="new", **_button(first.new))
             self.notes = html(first.notes, "ts-unseen")
-            self.refusal = html("")
+            self.refusal = html("", "ts-quiet")
             with folded("Who learns the results"):
                 self._readers()
         # The page's address, as JavaScript reads it and sets it.
@@ -269,9 +272,9 @@ class Stage:
         request: gr.Request,
     ) -> View:
         """Open an application and show it in the parties' pages."""
-        watched.refused = ""
+        watched.refused = None
         if not readers:
-            watched.refused = "Choose at least one party that learns the result."
+            watched.refused = NO_READER
             return self._view(watched)
         explained = [name for name in why if name in readers] or readers
         reasons = [name for name in stated if name in readers] or None  # else as the server says
@@ -281,7 +284,7 @@ class Stage:
                 self.client, readers, explained, reasons if has_reasons(self.public) else None
             )
         except TrisealError as error:
-            watched.refused = error.message
+            watched.refused = error_words(error, self.public.schema_)
             return self._view(watched)
         before = self._here(watched)
         if before is not None:
@@ -291,58 +294,40 @@ class Stage:
         here = self.opened.add(opening)
         return self._shown(watched, here, request)
 
-    def play_all(
-        self,
-        watched: Watched,
-        example: int,
-        readers: list[str],
-        why: list[str],
-        stated: list[str],
-        request: gr.Request,
-    ) -> View:
-        """Play the example to its end, or pause; opens an application if none is under way."""
-        here = self._here(watched)
-        if here is not None and here.play.running:
-            here.play.pause()
-            return self._view(watched)
-        return self._go_on(watched, example, False, readers, why, stated, request)
+    def player(self, single: bool) -> Callable[..., View]:
+        """Return the handler of the button that plays to the end or pauses, or takes one step.
 
-    def play_step(
-        self,
-        watched: Watched,
-        example: int,
-        readers: list[str],
-        why: list[str],
-        stated: list[str],
-        request: gr.Request,
-    ) -> View:
-        """Take the next step; opens an application if none is under way."""
-        return self._go_on(watched, example, True, readers, why, stated, request)
+        It opens an application if none is under way.
+        """
 
-    def _go_on(
-        self,
-        watched: Watched,
-        example: int,
-        single: bool,
-        readers: list[str],
-        why: list[str],
-        stated: list[str],
-        request: gr.Request,
-    ) -> View:
-        watched.refused = ""
-        view: View | None = None
-        if not watched.token or watched.over or watched.step.step == FINISHED:
-            view = self.open(watched, readers, why, stated, request)
-        here = self._here(watched)
-        if here is None or watched.refused:
-            return view or self._view(watched)
-        here.play.start(example, single)
-        later = self._view(watched)
-        return (
-            later
-            if view is None
-            else [b if b != gr.skip() else a for a, b in zip(view, later, strict=True)]
-        )
+        def play(
+            watched: Watched,
+            example: int,
+            readers: list[str],
+            why: list[str],
+            stated: list[str],
+            request: gr.Request,
+        ) -> View:
+            here = self._here(watched)
+            if not single and here is not None and here.play.running:
+                here.play.pause()
+                return self._view(watched)
+            watched.refused = None
+            view: View | None = None
+            if not watched.token or watched.over or watched.step.step == FINISHED:
+                view = self.open(watched, readers, why, stated, request)
+            here = self._here(watched)
+            if here is None or watched.refused is not None:
+                return view or self._view(watched)
+            here.play.start(example, single)
+            later = self._view(watched)
+            return (
+                later
+                if view is None
+                else [b if b != gr.skip() else a for a, b in zip(view, later, strict=True)]
+            )
+
+        return play
 
     def arrive(self, watched: Watched, address: str, request: gr.Request) -> View:
         """Return the first view; the fragment of the address may name an application."""
@@ -382,7 +367,10 @@ class Stage:
 
     def run_beside(self, example: int) -> str:
         """Run the chosen example on both engines; see ui/stage/side_by_side.py."""
-        return beside.beside_panel(beside.run_beside(self.settings.deployment, example))
+        try:
+            return beside.beside_panel(beside.run_beside(self.settings.deployment, example))
+        except TrisealError as error:
+            return words_html(ErrorWords("The comparison is not possible now.", error.message))
 
     def look_at_witness(self) -> str:
         """Return the card of the witnesses, as they are now."""
@@ -417,15 +405,16 @@ class Stage:
             state = self.client.state(watched.client_id, watched.token)
             traffic = self.client.traffic(watched.client_id, watched.token).items
         except TrisealError as error:
-            text = error.message
+            schema, busy = self.public.schema_, isinstance(error, ServerBusy)
+            told = words_html(error_words(error, schema), "ts-stale", "status")
             if may_pass(error):
                 pause = error.retry_seconds if isinstance(error, ServerBusy) else POLL_SECONDS
                 watched.quiet_until = time.monotonic() + pause
-                text = waiting_words(error, pause)
+                told = waiting_words_html(waiting_words(error, pause), busy, schema)
             elif isinstance(error, ApplicationError):
                 watched.over = True
             # Keep the last view and add the reason why it is not updated.
-            return self._view(watched, strip=self._stale(watched, text), frames=frames)
+            return self._view(watched, strip=self._stale(watched, told), frames=frames)
         here = self._here(watched)
         needless = here is not None and here.play.needless
         watched.step = due(state, traffic, self.public, needless)
@@ -438,9 +427,9 @@ class Stage:
             figures=figures(state, traffic, self._status, self.public),
         )
 
-    def _stale(self, watched: Watched, text: str) -> str:
+    def _stale(self, watched: Watched, told: str) -> str:
         strip = watched.strip or show_steps(stage_panels.stage_steps(None, (), self.public))
-        return f'{strip}<p class="ts-stale" role="status">{escape(text)}</p>'
+        return strip + told
 
     def _strip(
         self,
@@ -450,9 +439,12 @@ class Stage:
         traffic: tuple[TrafficItem, ...],
     ) -> str:
         """Return the steps, the progress of the current one, and the witnesses waited for."""
-        strip = show_steps(stage_panels.stage_steps(state, traffic, self.public))
-        if here is not None and here.play.problem:
-            note = stage_panels.progress_note(here.play.problem, None, "ts-stale")
+        needless = here is not None and here.play.needless
+        strip = show_steps(stage_panels.stage_steps(state, traffic, self.public, needless))
+        problem = None if here is None else here.play.problem
+        if problem is not None:
+            words = error_words(problem, self.public.schema_)
+            note = words_html(words, "ts-stale", "status")
         else:
             playing = here is not None and here.play.running
             note = stage_panels.step_note(watched.step, playing, state, self.public)
@@ -468,10 +460,6 @@ class Stage:
             self.public,
             watched.under_way,
         )
-        if watched.refused:
-            refusal = f'<p class="ts-stale" role="alert">{escape(watched.refused)}</p>'
-        else:
-            refusal = ""
         found = {
             "frames": parts.get("frames"),
             "strip": parts.get("strip"),
@@ -481,8 +469,8 @@ class Stage:
             "next": _button(controls.next),
             "new": _button(controls.new),
             "notes": controls.notes,
-            "refusal": refusal,
-            "example": {"interactive": controls.chooses, "info": controls.chosen},
+            "refusal": "" if watched.refused is None else words_html(watched.refused),
+            "example": {"interactive": controls.chooses},
             "address": watched.fragment or None,
         }
         return [watched, *(self._changed(watched, name, value) for name, value in found.items())]
@@ -495,10 +483,12 @@ class Stage:
         watched.settled = False
         return gr.update(**value) if isinstance(value, dict) else value
 
-    def _cleared(self, watched: Watched, readers: list[str]) -> View:
-        """Withdraw a refusal, unless there is still no party that learns the result."""
-        if readers:
-            watched.refused = ""
+    def _choose(self, watched: Watched, readers: list[str]) -> View:
+        """Withdraw a refusal, or refuse at once if no party is left that learns the decision.
+
+        An earlier choice may be handled after the button, but the last one is handled last.
+        """
+        watched.refused = None if readers else NO_READER
         return self._view(watched)
 
     def wire(self, page: gr.Blocks) -> None:
@@ -507,15 +497,17 @@ class Stage:
         example = [self.state, self.example, *choices]
         for button, handler, inputs, name in (
             (self.button, self.open, [self.state, *choices], "new_application"),
-            (self.play, self.play_all, example, "play"),
-            (self.next, self.play_step, example, "next_step"),
+            (self.play, self.player(single=False), example, "play"),
+            (self.next, self.player(single=True), example, "next_step"),
         ):
             self._on(button.click, handler, inputs, name).then(
                 None, [self.address], None, js=ADDRESS, api_name=f"{name}_address",
                 concurrency_limit=8,
             )  # fmt: skip
         for choice, name in zip(choices, ("readers", "explained", "reasons"), strict=True):
-            self._on(choice.input, self._cleared, [self.state, self.readers], f"choose_{name}")
+            chosen = [self.state, self.readers]
+            mode = "always_last"
+            self._on(choice.input, self._choose, chosen, f"choose_{name}", trigger_mode=mode)
         self._on(page.load, self.arrive, [self.state, self.address], "arrive", js=FRAGMENT)
         self._on(
             self.timer.tick, self.tick, [self.state], "tick", CONCURRENT_TICKS, trigger_mode="once"

@@ -10,17 +10,27 @@ from contract.http import ApplicationState, TrafficItem
 from engines.interface import DECIDE, EXPLAIN, PUBLIC_KEY, REASONS, PublicModel
 from features.schema import Party
 from parties.joint.messages import RECORD_COMMIT
-from parties.results import ALL, SERVER
+from parties.results import ALL, PROGRAM_WORDS, SERVER
 from ui.access import PARAMETER
 from ui.stage.playing import FINISHED, NUMBERS, SEND, WAITING, Due, opened
-from ui.steps import PROGRAM_WORDS, Step, key_step, run_step, step_words
+from ui.steps import Step, key_step, reasons_step, run_step, step_words
 from ui.units import escape, join_words, show_bytes, show_seconds
 
 
 def stage_steps(
-    state: ApplicationState | None, traffic: Sequence[TrafficItem], public: PublicModel
+    state: ApplicationState | None,
+    traffic: Sequence[TrafficItem],
+    public: PublicModel,
+    needless: bool = False,
 ) -> list[Step]:
-    """Return the steps of an application with their progress, as the server reports them."""
+    """Return the steps of an application with their progress, as the server reports them.
+
+    `needless` is True if it is known that no reasons are needed.
+    """
+
+    def done(program: str) -> bool:
+        return state is not None and opened(program, state, traffic, public)
+
     parties = len(public.schema_.parties)
     slots = state.slots if state else ()
     made = any(slot.file_name == PUBLIC_KEY and slot.received_bytes for slot in slots)
@@ -28,16 +38,9 @@ def stage_steps(
     return [
         key_step(len(state.joined) if state else 0, parties, made),
         Step("Send", len(committed), parties),
-        *(
-            run_step(
-                words,
-                state,
-                program,
-                state is not None and opened(program, state, traffic, public),
-            )
-            for words, program in (("Decide", DECIDE), ("Explain", EXPLAIN), ("Reasons", REASONS))
-            if program in public.programs
-        ),
+        run_step("Decide", state, DECIDE, done(DECIDE)),
+        run_step("Explain", state, EXPLAIN, done(EXPLAIN)),
+        *([reasons_step(state, done(REASONS), needless)] if REASONS in public.programs else []),
     ]
 
 
@@ -71,7 +74,9 @@ def step_note(step: Due, playing: bool, state: ApplicationState, public: PublicM
     number = f"Step {NUMBERS[step.step]} of {len(stage_steps(None, (), public))}"
     if step.parties:
         labels = [f"the {public.schema_.party(name).label.lower()}" for name in step.parties]
-        due = "" if playing else " To do:"
+        # The server does not know the decision, and reasons are only for a denial.
+        due = " To do, if denied:" if step.step == REASONS else " To do:"
+        due = "" if playing else due
         acts = ACTS[step.step][len(labels) > 1]
         return progress_note(
             f"{number}.{due} {_upper(join_words(labels), playing)} {acts}.", None, playing=playing

@@ -116,8 +116,8 @@ class Play:
         self.example = 0
         self.needless = False
         """True once an agent has said that no reasons are needed."""
-        self.problem = ""
-        """The reason why the last play stopped; else empty."""
+        self.problem: TrisealError | None = None
+        """The reason why the last play stopped, unless it was finished or paused."""
 
     @property
     def running(self) -> bool:
@@ -127,7 +127,7 @@ class Play:
         """Play on with the example of this index, unless the application is being played."""
         if self.running:
             return
-        self.example, self.problem = example, ""
+        self.example, self.problem = example, None
         self._stop.clear()
         self._thread = threading.Thread(
             target=self._play, args=(single,), name=f"play {self._client_id[:8]}", daemon=True
@@ -154,11 +154,11 @@ class Play:
                 except TrisealError as error:
                     late = time.monotonic() - since > PATIENCE_SECONDS
                     if late or not (may_pass(error) or isinstance(error, _PASSING)):
-                        self.problem = error.message
+                        self.problem = error
                         return
                 else:
                     if time.monotonic() - since > PATIENCE_SECONDS:
-                        self.problem = (
+                        self.problem = EvaluationFailed(
                             "Nothing has happened for a while. Look at the parties' pages."
                         )
                         return

@@ -18,7 +18,7 @@ import httpx
 from features.schema import Party
 from settings import Settings
 from ui.places import agent_addresses
-from ui.units import escape
+from ui.units import escape, join_words
 from utils.certificates import verification
 from utils.errors import AgentUnreachable
 
@@ -41,11 +41,11 @@ setInterval(() => {
       const frame = figure.querySelector("iframe");
       if (frame) frame.src = frame.src;
     }
-    if (note && (!shown || shown.innerHTML !== note.innerHTML)) {
+    if (note && (!shown || shown.noted !== note.innerHTML)) {
       const made = shown || document.createElement("div");
       made.className = "ts-absent";
       made.setAttribute("role", "status");
-      made.innerHTML = note.innerHTML;
+      made.noted = made.innerHTML = note.innerHTML;
       if (!shown) figure.querySelector("figcaption").after(made);
     }
   }
@@ -82,20 +82,22 @@ class Presence:
 
     def require_all(self) -> None:
         """Raise AgentUnreachable if a party's process does not run."""
-        missing = self.missing()
-        if missing:
-            raise AgentUnreachable(f"No application was opened. {missing}")
+        absent = self.absent()
+        if absent:
+            raise AgentUnreachable(
+                f"No application was opened: {self._not_running(absent)}. The column of each "
+                "below says how to start it."
+            )
 
     def missing(self) -> str:
         """Return which processes do not run, and how to start them; empty if all run."""
         absent = self.absent()
         if not absent:
             return ""
-        named = ", ".join(party.label for party in absent)
         commands = "; ".join(self._command(party) for party in absent)
         return (
-            f"Each party needs a process of its own, and these do not run: {named}. Start each in "
-            f"a terminal of its own: {commands}"
+            f"Each party needs a process of its own: {self._not_running(absent)}. Start each in a "
+            f"terminal of its own: {commands}"
         )
 
     def notes(self) -> str:
@@ -123,15 +125,33 @@ class Presence:
             return (
                 f"<p><b>The {label}'s process has ended.</b> It is started again in some seconds, "
                 "and then goes on where it was: nothing that it has sent is lost.</p>"
-                f"<p>If it does not come back, start it by hand: {by_hand}</p>"
+                + _folded(f"If it does not come back, start it by hand: {by_hand}")
             )
         return (
-            f"<p><b>The {label}'s process does not run.</b> Start it in a terminal of its own, "
-            f"and open the link that it prints: {by_hand}</p>"
+            f"<p><b>The {label}'s process does not run.</b> No application can be opened without "
+            "it.</p>"
+            + _folded(
+                f"Start it in a terminal of its own, and open the link that it prints: {by_hand}"
+            )
         )
+
+    @staticmethod
+    def _not_running(absent: Sequence[Party]) -> str:
+        labels = [f"the {party.label.lower()}" for party in absent]
+        if len(labels) == 1:
+            return f"the process of {labels[0]} does not run"
+        return f"the processes of {join_words(labels)} do not run"
 
     def _command(self, party: Party) -> str:
         return self._settings.agent_commands.get(party.name, _COMMAND.format(party=party.name))
+
+
+def _folded(text: str) -> str:
+    """Return HTML that only the person who runs the processes needs, folded."""
+    return (
+        '<details class="ts-technical"><summary>For the person who runs it</summary>'
+        f"<p>{text}</p></details>"
+    )
 
 
 def _accepts(address: str) -> bool:

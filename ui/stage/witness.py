@@ -10,7 +10,8 @@ import httpx
 from contract.http import ApplicationState, Witness
 from parties.client import ServerClient
 from parties.joint.witnesses import witness_words
-from ui.steps import PROGRAM_WORDS
+from parties.results import PROGRAM_WORDS
+from ui.error_words import error_words, words_html
 from ui.units import escape
 from utils.errors import TrisealError
 
@@ -24,7 +25,7 @@ def witness_card(client: ServerClient, status: Mapping[str, Any]) -> str:
     try:
         witnesses = client.witnesses().items
     except TrisealError as error:
-        return f'<p class="ts-stale" role="status">{escape(error.message)}</p>'
+        return words_html(error_words(error, goes_on=True), "ts-stale", "status")
     words = f'<p class="ts-note">{escape(witness_words([w.name for w in witnesses]))}</p>'
     return words + "".join(_facts(witness, status) for witness in witnesses)
 

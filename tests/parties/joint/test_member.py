@@ -131,6 +131,7 @@ def test_events_list_the_messages_and_holdings_the_files(group):
     assert all(len(e.sha256) == 64 and e.preview for e in bank.events)
     assert members.restart(B).events == bank.events
     held = dict(bank.holdings())
+    assert "the encrypted result of the decision" in held and not any("_" in each for each in held)
     assert held["its own part of the secret key"] == bank.secret_bytes == 8
     assert "its own record" in held and all(held.values())
     folder = members.folder / B / bank.client_id / B
