@@ -65,7 +65,9 @@ concrete-tests: setup-concrete
 flower-tests: setup-flower
 	$(RUN_FLOWER) -m pytest $(PARALLEL) --numprocesses 1 --confcutdir tests/flower tests/flower
 
+# In a fresh clone one process compiles all modules, which else every process would do by itself.
 core-tests: setup-tests
+	@test -d tests/__pycache__ || $(RUN) -m pytest --collect-only -qq $(CORE_TESTS) >/dev/null || true
 	$(RUN) -m pytest $(PARALLEL) $(CORE_TESTS)
 
 # The server's tests again, with every server on PostgreSQL.

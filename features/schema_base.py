@@ -34,14 +34,13 @@ class SchemaPart(BaseModel):
     def _without_unused(self, handler: SerializerFunctionWrapHandler):  # type: ignore[no-untyped-def]
         # No annotation of the return type: with one, API documents would describe any object.
         document = handler(self)
-        for name, default in _defaults(type(self)):
+        for name, default in _defaults_of_added(type(self)).items():
             if getattr(self, name) == default:
                 document.pop(name, None)
         return document
 
 
-@cache
-def _defaults(part: type[SchemaPart]) -> list[tuple[str, Any]]:
-    """Return the fields of `added` with their defaults."""
+@cache  # pydantic inspects a default's factory at every call
+def _defaults_of_added(part: type[SchemaPart]) -> dict[str, Any]:
     fields = part.model_fields
-    return [(name, fields[name].get_default(call_default_factory=True)) for name in part.added]
+    return {name: fields[name].get_default(call_default_factory=True) for name in part.added}

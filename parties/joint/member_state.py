@@ -69,8 +69,8 @@ RECORD_UPLOAD = "encrypted inputs"
 """The upload of an encrypted record, in the log."""
 PERMIT_AGE_SECONDS = 90.0
 """Age from which a permit is replaced while the run has not begun; it is valid for 300 seconds."""
-LINGER_SECONDS = 0.3
-"""Time for which the server waits for the remaining messages after any other change."""
+LINGER_SECONDS = 0.5
+"""Time for which the server waits for the remaining news after any other change."""
 REFUSALS = {
     "other_model": "it holds another program than the server",
     "messages_refused": "it cannot evaluate the messages that the server gave it",

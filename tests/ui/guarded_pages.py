@@ -46,7 +46,10 @@ class Page:
         if kind == "party":
             party = schema.party("first")
             agent = SimpleNamespace(
-                connection=SimpleNamespace(public=public), party=party, first=None, join=self.joined
+                connection=SimpleNamespace(public=public, layout=Layout(schema)),
+                party=party,
+                first=None,
+                join=self.joined,
             )
             page = build_agent_page(agent)
             self.place = agent_place(own, party.name, party.label, self.port)

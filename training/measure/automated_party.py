@@ -69,11 +69,14 @@ class AutomatedParty:
             **self._runs(application, EXPLAIN),
         }
 
-    def leave(self) -> None:
-        """Erase the application and this party's files for it."""
+    def leave(self, erase: bool = True) -> None:
+        """Erase this party's files of the application and, if `erase`, the server's for all."""
         application, self._application = self._own(), None
         with suppress(UnknownApplication):
-            application.member.discard()
+            if erase:
+                application.member.discard()
+            else:
+                application.member.expire()
 
     def _runs(self, application: ApplicationAgent, program: str) -> dict[str, float]:
         """Return the server's seconds for a program and, if it has one, its comparison."""

@@ -82,9 +82,9 @@ class AgentParties:
             return dict(zip(self._names, pool.map(take, self._names), strict=True))
 
     def _leave(self) -> None:
-        for party in self._parties.values():
+        for name, party in self._parties.items():
             with suppress(OutOfStep):  # it had not joined
-                party.leave()
+                party.leave(erase=name == self._names[0])
 
 
 class SessionParties:
