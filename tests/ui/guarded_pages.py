@@ -10,6 +10,7 @@ from typing import Any
 
 from fastapi import FastAPI
 
+from features.encoding import Layout
 from settings import Settings
 from tests.ui.conftest import public_of, with_parties
 from tests.ui.serving import served
