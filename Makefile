@@ -18,8 +18,8 @@ CONCRETE_COMPILE := $(findstring concrete,$(ENGINES))
 # Without bytecode files, every process would compile its libraries again, which takes seconds.
 unexport PYTHONDONTWRITEBYTECODE
 
-# In three processes, since many tests wait; a file's tests share what is expensive to make.
-PARALLEL := --numprocesses 3 --dist loadfile --no-loadscope-reorder
+# In four processes, since many tests wait; a file's tests share what is expensive to make.
+PARALLEL := --numprocesses 4 --dist loadfile --no-loadscope-reorder
 # Their order is that of tests/conftest.py.
 CORE_TESTS := $(filter-out tests/concrete tests/flower tests/__pycache__, \
 	$(patsubst %/,%,$(wildcard tests/*/)) $(wildcard tests/test_*.py))

@@ -186,7 +186,7 @@ KINDS: dict[str, tuple[str | bytes, Schema, tuple[str, ...]]] = {
     "clipping": (
         file_of(column("income", "4700000", "19500", "38250", "-5")),
         schema(income={"clip": True}),
-        ("income: a value beyond the range counts as 0 or 1000000 (2 rows)",),
+        ("income: a value beyond the range counts as 0 or 1,000,000 (2 rows)",),
     ),
     "ja and nein": (file_of(column("owner", "ja", "NEIN", "J", "n")), PLAIN, ()),
     "1 and 2": (
