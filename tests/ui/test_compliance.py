@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from urllib.parse import urlsplit
 
@@ -157,6 +158,8 @@ def test_filters_narrow_and_everything_is_escaped(feed):
     assert "anna_1" not in shown and "<script>" not in shown and "<b>" not in shown
     assert "&lt;b&gt;bank&lt;/b&gt;" in shown and "<i>" not in shown
     assert "No entry matches" in panels.entries_table([], feed.look())
+    use = replace(entries[0].row, kind="use", action="decide_sign")
+    assert "use: the decision&#x27;s sign" in panels.entries_table([use], feed.look())
     plots = plots_of([entry.row for entry in entries])
     for sent, table in zip(plots[::2], plots[1::2], strict=True):
         layout = json.loads(sent.plot)["layout"]

@@ -47,7 +47,9 @@ if (parent !== window) {
   setInterval(() => {
     const end = document.getElementById("agent-end");
     if (!end) return;
-    end.closest(".gradio-container").classList.add("ts-framed");
+    const list = end.closest(".gradio-container").classList;
+    list.add("ts-framed");
+    if (screen.width <= 720) list.add("ts-on-a-phone");
     const height = Math.ceil(end.getBoundingClientRect().bottom + scrollY) + 12;
     const done = document.querySelectorAll(".ts-strip li.done").length;
     const steps = document.querySelectorAll(".ts-section");

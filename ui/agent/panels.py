@@ -34,6 +34,11 @@ NO_APPLICATION = "No application yet. Enter a join code to begin."
 ANY_PARTY = "Any party can ask the server to try again."
 STALE = "ts-stale"
 
+_VALUES_ON_OWN_PAGE = (
+    '<p class="ts-note ts-on-phone">The values are on the page of this party alone.</p>'
+)
+"""Shown where the form is left out after the agreement: in the stage's frames on a phone."""
+
 
 def agent_introduction(public: PublicModel, party: Party) -> str:
     """Return the page header: the party, and what its process does."""
@@ -44,7 +49,7 @@ def agent_introduction(public: PublicModel, party: Party) -> str:
   <p class="ts-note">{escape(party.description)} This page belongs to a process that
   acts for this party alone.<span class="ts-of-all"> {escape(public.schema_.title)}; engine:
   {escape(public.engine.label)}.</span></p>
-  <p class="ts-note">Model fingerprint: <code>{escape(public.fingerprint)}</code>.
+  <p class="ts-note ts-off-phone">Model fingerprint: <code>{escape(public.fingerprint)}</code>.
   {COMPARE_MODELS}</p>
 </header>"""
 
@@ -150,7 +155,7 @@ def key_panel(application: ApplicationAgent | None, public: PublicModel) -> str:
         f'<p class="ts-print"><span>Fingerprint</span><code>{escape(member.fingerprint)}</code></p>'
         f'<p class="ts-note">Compare it with {escape(named(others, public))} by telephone. If all '
         "digits match, no one has tampered with the messages between you.</p>"
-        + facts_html(facts)
+        + f'<div class="ts-off-phone">{facts_html(facts)}</div>'
         + _identities(application, public)
         + witnesses
     )
@@ -192,7 +197,10 @@ def sent_panel(application: ApplicationAgent | None, public: PublicModel, change
     ]
     if upload is not None:
         facts.append(("Upload time", show_seconds(upload.seconds)))
-    return note + facts_html(facts) + panels.ciphertext(sent.preview[:LOOK_DIGITS], sent.sha256)
+    excerpt = panels.ciphertext(sent.preview[:LOOK_DIGITS], sent.sha256)
+    if application.member.party in application.member.agreed_by(DECIDE):
+        note += _VALUES_ON_OWN_PAGE
+    return note + facts_html(facts) + excerpt
 
 
 def _waiting(application: ApplicationAgent, public: PublicModel) -> str:

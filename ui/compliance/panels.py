@@ -8,6 +8,7 @@ from typing import Any
 from contract.governance import PolicyRule, PolicyState
 from governance.purposes import purpose_words
 from governance.reports import Health, Report, Row, totals_of
+from parties.results import PROGRAM_WORDS
 from ui.compliance.feed import MOST_KEPT, News
 from ui.units import escape, facts_html
 
@@ -141,7 +142,8 @@ def _shown(count: int, news: News) -> str:
 
 
 def _row(row: Row) -> str:
-    what = ": ".join(filter(None, (row.kind.replace("_", " "), row.action)))
+    action = PROGRAM_WORDS.get(row.action, row.action)
+    what = ": ".join(filter(None, (row.kind.replace("_", " "), action)))
     person = f"<code>{escape(row.person)}</code>" if row.person else ""
     if row.erased:
         person += " <em>erased</em>"

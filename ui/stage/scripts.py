@@ -29,7 +29,7 @@ HEAD = """<script>
     const frames = [...document.querySelectorAll("iframe[data-agent]")];
     const frame = frames.find((each) => each.contentWindow === event.source);
     if (!frame || new URL(frame.src).origin !== event.origin) return;
-    const most = innerWidth > 720 ? 6000 : 3000;  // a longer page scrolls in its frame
+    const most = innerWidth > 720 ? 6000 : 3120;  // a longer page scrolls in its frame
     frame.style.height = Math.min(Math.max(Math.ceil(height), 300), most) + "px";
     const shown = frames.find((each) => getComputedStyle(each).visibility === "visible");
     if (frame === shown && step >= 0 && step <= 6000) follow(frame, step);
