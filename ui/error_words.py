@@ -109,12 +109,7 @@ def waiting_words_html(text: str, busy: bool, schema: Schema) -> str:
 
 def words_html(words: ErrorWords, kind: str = "ts-stale ts-told", role: str = "alert") -> str:
     """Return an error as HTML, with the technical message folded; it marks the fields concerned."""
-    folded = (
-        f'<details class="ts-technical"><summary>Technical details</summary>'
-        f"<p>{escape(words.technical)}</p></details>"
-        if words.technical
-        else ""
-    )
+    folded = folded_html("Technical details", escape(words.technical)) if words.technical else ""
     # Inside the box of a field: the outlines of neighbours would touch, or be cut off.
     marked = ", ".join(
         f"#field-{name} :is(.wrap, input:not([role])):not(:focus-visible)" for name in words.columns
@@ -126,6 +121,13 @@ def words_html(words: ErrorWords, kind: str = "ts-stale ts-told", role: str = "a
         else ""
     )
     return f'<p class="{kind}" role="{role}">{escape(words.text)}</p>{folded}{style}'
+
+
+def folded_html(title: str, text: str) -> str:
+    """Return HTML text that only the person who runs the processes needs, folded."""
+    return (
+        f'<details class="ts-technical"><summary>{escape(title)}</summary><p>{text}</p></details>'
+    )
 
 
 def _general(error: TrisealError) -> str:

@@ -20,7 +20,7 @@ from typing import Any, Self
 import numpy as np
 
 from contract.http import LONGEST_WAIT, ApplicationState, Joined
-from engines.interface import ENCRYPTED_INPUTS, EXPLAIN, REASONS, PublicModel, fingerprint_of
+from engines.interface import EXPLAIN, REASONS, PublicModel, fingerprint_of
 from parties.client import Waiting
 from parties.connection import Connection
 from parties.expiry import Expiry, erase_expired, write_expiry
@@ -483,9 +483,8 @@ class JointMember:
 
     @property
     def records_arrived(self) -> bool:
-        """Return True if the server holds all parties' encrypted records."""
-        state, names = self.state, self._connection.public.schema_.party_names
-        return state is not None and all(state.sha256_of(n, ENCRYPTED_INPUTS) for n in names)
+        """True if the server holds all parties' encrypted records."""
+        return self.own.records_arrived
 
     @property
     def record(self) -> dict[str, Any] | None:

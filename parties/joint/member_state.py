@@ -350,10 +350,15 @@ class MemberState:
             LINGER_SECONDS,
         )
 
+    @property
+    def records_arrived(self) -> bool:
+        """True if the server holds all parties' encrypted records."""
+        state = self.state
+        return state is not None and all(state.sha256_of(n, ENCRYPTED_INPUTS) for n in self._names)
+
     def _awaits_records(self) -> bool:
         """Return True if this party has sent its record, and another party has not."""
-        slots = () if self.state is None else self.state.slots_of(ENCRYPTED_INPUTS)
-        return self.upload is not None and any(slot.sha256 is None for slot in slots)
+        return self.upload is not None and not self.records_arrived
 
     def _coming_runs(self) -> list[str]:
         """Return the programs whose runs this party can wait for.

@@ -21,6 +21,7 @@ from typing import Annotated, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from engines.interface import MASKED_BY
 from utils.errors import MalformedMessage
 from utils.witness_list import MOST_WITNESSES
 
@@ -153,6 +154,15 @@ M = TypeVar("M", bound=JointMessage)
 def agree_step(program: str) -> str:
     """Return the step in which a party agrees to open the program's result."""
     return f"{AGREE}:{program}"
+
+
+def agreement_step(program: str) -> str:
+    """Return the step in which a party agrees to the run of a program.
+
+    To a comparison it agrees by its decryption share of the masked scores.
+    """
+    masked = MASKED_BY.get(program)
+    return agree_step(program) if masked is None else partial_step(masked)
 
 
 def confirm_step(program: str) -> str:

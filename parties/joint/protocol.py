@@ -45,6 +45,7 @@ from parties.joint.messages import (
     Partial,
     RecordCommit,
     agree_step,
+    agreement_step,
     class_of,
     confirm_step,
     decode,
@@ -350,15 +351,12 @@ class JointProtocol:
         return self._talk.agreements(program)
 
     def agreed(self, program: str) -> bool:
-        """Return True if all parties have agreed, each as in `agrees`."""
-        return self._talk.all_said(_agreement(program))
+        """Return True if all parties have agreed to the run of a program; see agreement_step."""
+        return self._talk.all_said(agreement_step(program))
 
     def agrees(self, program: str, party: str) -> bool:
-        """Return True if a party has agreed.
-
-        To a comparison it has agreed once its share of the masked scores is there.
-        """
-        return party in self._talk.state.senders(_agreement(program))
+        """Return True if a party has agreed to the run of a program; see agreement_step."""
+        return party in self._talk.state.senders(agreement_step(program))
 
     def opened(self, program: str) -> str | None:
         """Return the SHA-256 of the one result that this party sent its share for, or None."""
@@ -603,9 +601,3 @@ class JointProtocol:
                 f"{self._talk.party} has already confirmed a different result of {program}. It "
                 "opens no second one: two openings could reveal the encrypted data."
             )
-
-
-def _agreement(program: str) -> str:
-    """Return the step by which a party agrees to the run of a program."""
-    masked = MASKED_BY.get(program)
-    return agree_step(program) if masked is None else partial_step(masked)

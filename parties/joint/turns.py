@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from engines.interface import DECIDE, MASKED_BY
+from engines.interface import DECIDE
 from parties.joint.conversation import Conversation
 from parties.joint.messages import (
     CONFIRM,
@@ -10,6 +10,7 @@ from parties.joint.messages import (
     PARTIAL,
     RECORD_COMMIT,
     agree_step,
+    agreement_step,
     class_of,
     confirm_step,
     partial_step,
@@ -43,8 +44,7 @@ def require_turn(talk: Conversation, sender: str, step: str) -> None:
         before = FIRST_STEPS[: FIRST_STEPS.index(name)]
         due = not before or talk.all_said(before[-1])
     elif name == CONFIRM:
-        masked = MASKED_BY.get(program)
-        due = talk.all_said(agree_step(program) if masked is None else partial_step(masked))
+        due = talk.all_said(agreement_step(program))
     elif name == PARTIAL:
         due = talk.all_said(confirm_step(program))
     elif program == DECIDE:

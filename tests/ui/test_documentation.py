@@ -19,7 +19,7 @@ COMPLETED = """() => !document.querySelector(
   ".opblock-summary-control a[href], .examples-select-element:not([aria-label])"
 ) && [...document.querySelectorAll("pre:not([tabindex])")]
   .every((each) => each.scrollWidth <= each.clientWidth)"""
-"""What documentation.js completes after the viewer has drawn it."""
+"""Elements that documentation.js completes after the viewer has drawn them."""
 
 
 class PrefixProxy:

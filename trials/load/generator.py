@@ -63,13 +63,13 @@ class Generator:
         possible.
         """
         give_way(niceness)
-        self._urls, self._home, self._threads = urls, home, threads
+        self._urls, self._threads = urls, threads
         self._work = source.draw()
         self._calls: list[Call] = []
         self._makers: queue.SimpleQueue[_Maker] = queue.SimpleQueue()
         preparation = Preparation(urls[0], self._work, prepared) if prepared else None
-        for _ in range(threads):
-            self._makers.put(self._maker(preparation))
+        for number in range(threads):
+            self._makers.put(self._maker(preparation, home / str(number + 1)))
 
     def run(self, numbers: Sequence[int], until: float) -> tuple[list[Outcome], list[Call]]:
         """Make these applications, as far as they start before `until` (seconds since 1970).
@@ -101,9 +101,8 @@ class Generator:
             self._makers.put(maker)
         return Outcome(number, time.perf_counter() - start, wrong, lost)
 
-    def _maker(self, preparation: Preparation | None) -> _Maker:
+    def _maker(self, preparation: Preparation | None, home: Path) -> _Maker:
         if preparation is None:
-            home = self._home / str(self._makers.qsize())
             return parties_of(self._urls, home, self._note).make
         return PreparedParties(self._urls, preparation, self._note, talk=False).make
 

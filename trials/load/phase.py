@@ -76,20 +76,20 @@ def run(
         generators = [
             stack.enter_context(_generator(load, urls, folder, i)) for i in range(load.generators)
         ]
-        probe = stack.enter_context(Remote("probe", Probe, urls, load.source))
-        for process in (probe, *generators):
+        probes = [Remote("probe", Probe, urls, load.source)] if load.probed else []
+        for process in (*map(stack.enter_context, probes), *generators):
             process.ready()
         end = time.time() + load.minutes * 60
         first = _all(generators, range(load.warm_up), end)[0]
         time.sleep(SETTLE_SECONDS)
         before, started = evaluations(nodes), time.perf_counter()
         with Sampler(nodes, actors) as sampler:
-            if load.probed:
+            for probe in probes:
                 probe.call("start")
             numbers = range(load.warm_up, load.warm_up + load.applications)
             outcomes, calls = _all(generators, numbers, end)
             seconds = time.perf_counter() - started
-            outside, failed = probe.call("stop") if load.probed else ([], [])
+            outside, failed = probes[0].call("stop") if probes else ([], [])
             cpu = sampler.cpu()
             time.sleep(SETTLE_SECONDS)
         done = evaluations(nodes)

@@ -70,7 +70,7 @@ _KEPT_SECONDS = 2.0
 class TimedTransport(httpx.BaseTransport):
     """A transport that times each request and chooses the server: one, or each in turn.
 
-    It is not shared between threads; `stay_at` sets the server of the current application.
+    `stay_at` sets the server of the current application, whose threads may share the transport.
     """
 
     def __init__(self, urls: Sequence[str], note: Callable[[Call], None]) -> None:

@@ -17,6 +17,7 @@ import httpx
 
 from features.schema import Party
 from settings import Settings
+from ui.error_words import folded_html
 from ui.places import agent_addresses
 from ui.units import escape, join_words
 from utils.certificates import verification
@@ -27,6 +28,7 @@ ASK_SECONDS = 1.0
 CONNECT_SECONDS = 1.0
 GATEWAY_ERRORS = (502, 503, 504)
 """Statuses by which a proxy reports that it cannot reach what it stands for (RFC 9110)."""
+_OPERATOR = "For the person who runs it"
 _COMMAND = ".venv/bin/python -m parties --party {party}"
 
 SCRIPT = """<script>
@@ -125,13 +127,14 @@ class Presence:
             return (
                 f"<p><b>The {label}'s process has ended.</b> It is started again in some seconds, "
                 "and then goes on where it was: nothing that it has sent is lost.</p>"
-                + _folded(f"If it does not come back, start it by hand: {by_hand}")
+                + folded_html(_OPERATOR, f"If it does not come back, start it by hand: {by_hand}")
             )
         return (
             f"<p><b>The {label}'s process does not run.</b> No application can be opened without "
             "it.</p>"
-            + _folded(
-                f"Start it in a terminal of its own, and open the link that it prints: {by_hand}"
+            + folded_html(
+                _OPERATOR,
+                f"Start it in a terminal of its own, and open the link that it prints: {by_hand}",
             )
         )
 
@@ -144,14 +147,6 @@ class Presence:
 
     def _command(self, party: Party) -> str:
         return self._settings.agent_commands.get(party.name, _COMMAND.format(party=party.name))
-
-
-def _folded(text: str) -> str:
-    """Return HTML that only the person who runs the processes needs, folded."""
-    return (
-        '<details class="ts-technical"><summary>For the person who runs it</summary>'
-        f"<p>{text}</p></details>"
-    )
 
 
 def _accepts(address: str) -> bool:
