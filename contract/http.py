@@ -55,6 +55,8 @@ MAXIMUM_RECEIPT = 16 * 1024
 """Characters of one consent receipt as compact JSON in ASCII (governance/receipts.py)."""
 MAXIMUM_RECEIPTS = 8
 """Receipts that one request may bring."""
+MAXIMUM_RESULT = 256 * 1024
+"""Bytes of a result that an exchange returns; larger ones are fetched by `POST /get_output`."""
 LARGEST_NUMBER = 2**31 - 1
 """Largest number of a message: what its column holds in PostgreSQL."""
 STEP_PATTERN = r"^[a-z][a-z_]{0,31}(:[a-z][a-z_]{0,15})?$"
@@ -161,6 +163,14 @@ class JoinRequest(RequestBody):
             "Without it, no program runs on the party's data.",
         ),
     ] = None
+    model_sha256: Annotated[
+        str | None,
+        Field(
+            pattern=r"^[0-9a-f]{64}$",
+            description="SHA-256 of the public model that the caller has loaded, as canonical "
+            "JSON. If the server has another one, the party does not join.",
+        ),
+    ] = None
 
 
 class ProgramForm(RequestBody):
@@ -227,14 +237,16 @@ class PermitsRequest(RequestBody):
 
 
 class ExchangeRequest(RequestBody):
-    """Messages to post, permits to give, and conditions to wait for.
+    """Messages to post, permits to give, a program to run, and conditions to wait for.
 
+    The program `run` is queued after that, as by `POST /applications/{client_id}/runs/{program}`.
     If `wait` is 0, the response is immediate. Otherwise it is sent, within `wait` seconds, once
     all messages of `until` have arrived, all parties have filled their slots named `until_filled`,
     and the run of the program `until_ended` has ended, with the statements of all witnesses on its
     result. It is also sent `linger` seconds after any other change (a message was posted or has
     arrived, or the state's tag differs from `seen`), and at once if the party itself has posted a
-    message by another call, since it may now wait for something else.
+    message by another call, since it may now wait for something else. With `with_result`, it has
+    the result of `until_ended`, if there is one by then.
     """
 
     messages: Annotated[list[MessageRequest], Field(max_length=MAXIMUM_POSTED)] = []
@@ -244,9 +256,13 @@ class ExchangeRequest(RequestBody):
     until: Annotated[list[Awaited], Field(max_length=MAXIMUM_AWAITED)] = []
     until_filled: Annotated[str | None, Field(max_length=256)] = None
     until_ended: Annotated[str | None, Field(max_length=256)] = None
+    with_result: bool = False
     linger: Annotated[float, Field(ge=0, le=LONGEST_LINGER)] = 0.0
     permits: Annotated[list[PermitText], Field(max_length=MAXIMUM_PERMITS)] = []
     receipts: Annotated[list[ReceiptDocument], Field(max_length=MAXIMUM_RECEIPTS)] = []
+    run: Annotated[
+        str | None, Field(max_length=256, description="The program to queue; none if null.")
+    ] = None
 
 
 class Body(BaseModel):
@@ -496,7 +512,8 @@ class Exchanged(Body):
     """The numbers of the posted messages, the new messages, and the application's state.
 
     `numbers` are in the order of the request. Pass `after` in the next exchange. `tag` changes
-    whenever the state does.
+    whenever the state does. `result` is the sealed result that was asked for; it is empty if there
+    is none yet, or if it is larger than 256 KiB.
     """
 
     numbers: tuple[int, ...]
@@ -504,6 +521,7 @@ class Exchanged(Body):
     after: Number
     state: ApplicationState
     tag: str
+    result: Base64Bytes = Field(default=b"", description="Base64 (RFC 4648).", repr=False)
 
 
 class TrafficItem(Body):

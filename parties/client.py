@@ -63,7 +63,8 @@ class Waiting:
     have filled their slots named `until_filled`, and the run of the program `until_ended` has
     ended, with the statements of all witnesses on its result. It also ends `linger` seconds (at
     most 2) after any other change: a message, or a state whose tag differs from `seen`; and at
-    once if the party itself has posted a message by another call.
+    once if the party itself has posted a message by another call. With `with_result`, the response
+    has the result of `until_ended`, if there is one by then and it is small enough.
     """
 
     seconds: float = 0.0
@@ -72,6 +73,7 @@ class Waiting:
     until_filled: str | None = None
     until_ended: str | None = None
     linger: float = 0.0
+    with_result: bool = False
 
 
 class ServerClient(SessionsClient, GatewayClient):
@@ -142,16 +144,20 @@ class ServerClient(SessionsClient, GatewayClient):
         code: str,
         scopes: Sequence[str] | None = None,
         permit_key: bytes | None = None,
+        model_sha256: str | None = None,
     ) -> Joined:
         """Join as `party` with its code, which works once; return the party's bearer token.
 
         `scopes` limits the token to some of send, run, read, relay and erase; all if None.
-        `permit_key` is the public key (Ed25519) that signs the party's permits.
+        `permit_key` is the public key (Ed25519) that signs the party's permits. Raises
+        DeploymentMixed if `model_sha256` is not the digest of the server's model.
         """
         named = None if scopes is None else list(scopes)
         key = None if permit_key is None else permit_key.hex()
         with valid():
-            request = JoinRequest(party=party, code=code, scopes=named, permit_key=key)
+            request = JoinRequest(
+                party=party, code=code, scopes=named, permit_key=key, model_sha256=model_sha256
+            )
         body = request.model_dump(exclude_none=True)
         return self._answer(Joined, "POST", f"/applications/{client_id}/join", json=body)
 
@@ -216,11 +222,13 @@ class ServerClient(SessionsClient, GatewayClient):
         waiting: Waiting | None = None,
         permits: Sequence[str] = (),
         receipts: Sequence[Mapping[str, Any]] = (),
+        run: str | None = None,
     ) -> Exchanged:
         """Post messages, permits and receipts, at most 8 each, all or none; return new messages.
 
         New messages are those numbered above `after`. A repeated call posts nothing twice. Without
-        `waiting`, the call returns at once.
+        `waiting`, the call returns at once. The program `run` is queued after the messages, unless
+        it is active or done; such a call raises the errors of `queue` at once, without retrying.
         """
         waiting = waiting or Waiting()
         with valid():
@@ -233,12 +241,15 @@ class ServerClient(SessionsClient, GatewayClient):
                 until_filled=waiting.until_filled,
                 until_ended=waiting.until_ended,
                 linger=waiting.linger,
+                with_result=waiting.with_result,
                 permits=list(permits),
                 receipts=[dict(receipt) for receipt in receipts],
+                run=run,
             )
         path = f"/applications/{client_id}/exchange"
         more = {"json": request.model_dump(), "timeout": waiting.seconds + SHORT_SECONDS}
-        found = self._patient(Exchanged, "POST", path, token=token, **more)
+        call = self._patient if run is None else self._answer
+        found = call(Exchanged, "POST", path, token=token, **more)
         if len(found.numbers) != len(messages):
             raise self._not_triseal()
         return found

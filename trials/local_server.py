@@ -117,9 +117,10 @@ class LocalClient:
         code: str,
         scopes: list[str] | None = None,
         permit_key: bytes | None = None,
+        model_sha256: str | None = None,
     ) -> Joined:
         key = None if permit_key is None else permit_key.hex()
-        found = self._server.party_tokens.join(client_id, party, code, scopes, key)
+        found = self._server.party_tokens.join(client_id, party, code, scopes, key, model_sha256)
         return Joined.model_validate_json(found.model_dump_json())
 
     def renew(self, client_id: str, token: str) -> Joined:
@@ -153,17 +154,25 @@ class LocalClient:
         waiting: Waiting | None = None,
         permits: Sequence[str] = (),
         receipts: Sequence[Mapping[str, Any]] = (),
+        run: str | None = None,
     ) -> Exchanged:
         waiting = waiting or Waiting()
         end = time.monotonic() + waiting.seconds
         given = [Given(step, receiver, bytes(body)) for step, receiver, body in messages]
         allowed = Allowed(list(permits), list(receipts))
         found = self._relay.exchange(client_id, token, given, after, (), allowed).exchanged
+        if run is not None:
+            self.queue(client_id, token, run)
+            found = self._relay.exchange(client_id, token, (), after, found.numbers).exchanged
         while not found.messages and not (waiting.seen and found.tag != waiting.seen):
             if given or time.monotonic() >= end:
                 break
             time.sleep(0.01)
             found = self._relay.exchange(client_id, token, (), after, found.numbers).exchanged
+        ended = waiting.until_ended if waiting.with_result else None
+        if ended is not None and found.state.programs[ended].status == "done":
+            result = self.get_output(client_id, token, ended)
+            found = found.model_copy(update={"result": result})
         return Exchanged.model_validate_json(found.model_dump_json())
 
     def events(self, client_id: str, token: str, silence: float) -> Iterator[ApplicationState]:

@@ -148,6 +148,8 @@ class StandIn(ServerEngine):
                 raise RuntimeError("a fault of the engine")
             case [b"allocate", mebibytes]:
                 bytearray(int(mebibytes) << 20)
+            case [b"large", size]:
+                return seal(_result(program), bytes(int(size)))
             case [b"tell"]:
                 return seal(_result(program), json.dumps(self._told()).encode())
         return result_of(program, messages)

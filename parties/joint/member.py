@@ -21,7 +21,6 @@ import numpy as np
 
 from contract.http import LONGEST_WAIT, ApplicationState, Joined
 from engines.interface import EXPLAIN, REASONS, PublicModel, fingerprint_of
-from parties.client import Waiting
 from parties.connection import Connection
 from parties.expiry import Expiry, erase_expired, write_expiry
 from parties.joint.channel import Identity
@@ -29,7 +28,7 @@ from parties.joint.codes import JoinCode
 from parties.joint.decision_files import CheckedFile, fetch_checked
 from parties.joint.files import MemberFiles, MemberRecord
 from parties.joint.identities import PartyIdentity
-from parties.joint.member_state import MemberState, Request
+from parties.joint.member_state import MemberState
 from parties.joint.protocol import JointProtocol
 from parties.joint.reading import decision_of, explanation_of, reasons_of
 from parties.joint.token import note_times
@@ -126,8 +125,9 @@ class JointMember:
         """Join with the party's join code (parties/joint/codes.py).
 
         If this folder has already joined with the same code, resume the application. Raises
-        InvalidRequest, UnknownParty, NotAuthorised, UnknownApplication, ApplicationExpired, and
-        DataFolderInUse if another process still plays the party after `seconds`.
+        InvalidRequest, UnknownParty, NotAuthorised, UnknownApplication, ApplicationExpired,
+        DeploymentMixed if the server's model is not that of the connection, and DataFolderInUse if
+        another process still plays the party after `seconds`.
         """
         given = JoinCode.parse(code)
         client_id = given.client_id
@@ -145,7 +145,11 @@ class JointMember:
             else:
                 identity = Identity.fresh(given.group_secret)
                 joined = connection.client.join(
-                    client_id, party, given.server_code, permit_key=identity.public.signing
+                    client_id,
+                    party,
+                    given.server_code,
+                    permit_key=identity.public.signing,
+                    model_sha256=connection.public.digest,
                 )
                 remembered = MemberRecord(server=connection.client.url)
                 note_times(remembered, joined)
@@ -295,39 +299,30 @@ class JointMember:
             own.keep_token()
             # Results are opened only on the state of a new exchange.
             changed = own.act(answer=False)
-            changed |= own.ask(again=False) is not None
             if changed and wait > 0:
                 return True
             # In the same block: a change by another thread in between would make something due,
             # and the exchange would wait for news although this party is the one to act.
-            request, waiting = self._next(own, wait, answer)
+            request = own.next_request(wait, answer)
         while True:
             start = perf_counter()
-            # Without the lock, so that a page stays usable.
-            found = self._connection.client.exchange(
-                self.client_id,
-                request.token,
-                request.postings,
-                request.after,
-                waiting,
-                request.permits,
-                request.receipts,
-            )
-            seconds = 0.0 if waiting.seconds else perf_counter() - start
+            try:
+                # Without the lock, so that a page stays usable.
+                found = request.send(self._connection.client, self.client_id)
+            except TrisealError as error:
+                if request.run is None:
+                    raise
+                with self._alone() as own:
+                    own.not_queued(error)
+                return True
+            waited = request.waiting is not None and request.waiting.seconds > 0
+            seconds = 0.0 if waited else perf_counter() - start
             with self._alone() as own:
                 changed |= own.take(found, request, seconds)
                 changed |= own.act(answer)
-                changed |= own.ask(again=False) is not None
-                if wait > 0 or not own.protocol.pending():
+                if wait > 0 or not (own.protocol.pending() or own.due_run()):
                     return changed
-                request, waiting = self._next(own, wait, answer)
-
-    def _next(self, own: MemberState, wait: float, answer: bool) -> tuple[Request, Waiting]:
-        """Return the next exchange's request, and the conditions that it waits for."""
-        request = own.request()
-        at_once = answer and own.may_open()
-        hold = 0.0 if at_once else max(0.0, min(wait, own.seconds_to_turn()))
-        return request, own.waiting(hold)
+                request = own.next_request(wait, answer)
 
     def _end_by(self, error: TrisealError) -> None:
         with self._alone() as own:
@@ -525,7 +520,7 @@ class JointMember:
         while True:
             try:
                 with self._alone() as own:
-                    return own.ask(again=True)
+                    return own.run_again()
             except ConsentMissing:
                 if time.monotonic() > end:
                     raise

@@ -33,7 +33,7 @@ from engines.interface import (
     PUBLIC_KEY,
 )
 from features.encoding import Bits
-from parties.client import Posting, Waiting
+from parties.client import ServerClient, Waiting
 from parties.connection import Connection
 from parties.expiry import Expiry, read_expiry, write_expiry
 from parties.joint.asking import Asking
@@ -69,7 +69,7 @@ RECORD_UPLOAD = "encrypted inputs"
 """The upload of an encrypted record, in the log."""
 PERMIT_AGE_SECONDS = 90.0
 """Age from which a permit is replaced while the run has not begun; it is valid for 300 seconds."""
-LINGER_SECONDS = 0.5
+LINGER_SECONDS = 1.0
 """Time for which the server waits for the remaining news after any other change."""
 REFUSALS = {
     "other_model": "it holds another program than the server",
@@ -91,21 +91,22 @@ class Request:
     """This party's new permits, by program."""
     consents: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """This party's receipts that the server lacks, by program."""
+    waiting: Waiting | None = None
+    run: str | None = None
+    """The program to run, if it is this party's turn to request it."""
 
-    @property
-    def postings(self) -> list[Posting]:
-        """The messages in the form that the client expects."""
-        return [(message.step, message.receiver, message.body) for message in self.messages]
-
-    @property
-    def permits(self) -> list[str]:
-        """The permits in the form that the client expects."""
-        return list(self.permitted.values())
-
-    @property
-    def receipts(self) -> list[Mapping[str, Any]]:
-        """The receipts in the form that the client expects."""
-        return list(self.consents.values())
+    def send(self, client: ServerClient, client_id: str) -> Exchanged:
+        """Send the request; returns the server's response."""
+        return client.exchange(
+            client_id,
+            self.token,
+            [(message.step, message.receiver, message.body) for message in self.messages],
+            self.after,
+            self.waiting,
+            list(self.permitted.values()),
+            list(self.consents.values()),
+            self.run,
+        )
 
 
 class MemberState:
@@ -136,6 +137,8 @@ class MemberState:
         """When the server got this party's newest permit, by program (monotonic)."""
         self.withheld: Callable[[], bool] = lambda: False
         """Returns True as long as this party gives no permits, whatever it has agreed to."""
+        self._results: dict[str, bytes] = {}
+        """Results that came with an exchange and are not in the folder yet, by program."""
         self._receipted: set[str] = set()
         """The programs of which this process has given the server this party's receipt."""
         self._token = MemberToken(self._client, client_id, files, self.remembered)
@@ -287,11 +290,11 @@ class MemberState:
         self._erase_used_keys()
         return acted
 
-    def may_open(self) -> bool:
+    def _may_open_any(self) -> bool:
         """Return True if there is a result that this party has agreed to open."""
         return any(self._may_open(program) for program in self._connection.public.programs)
 
-    def request(self) -> Request:
+    def request(self, waiting: Waiting | None = None, run: str | None = None) -> Request:
         """Return the request of the next exchange, after saving the state that it depends on."""
         pending = self.protocol.pending()
         if pending:
@@ -299,7 +302,20 @@ class MemberState:
         messages = tuple(pending[:MAXIMUM_POSTED])
         permits = {program: self.protocol.permit(program, time.time()) for program in self._due()}
         receipts = self._receipts(permits)
-        return Request(self.token, messages, self.remembered.cursor, self.looks, permits, receipts)
+        after, looks = self.remembered.cursor, self.looks
+        return Request(self.token, messages, after, looks, permits, receipts, waiting, run)
+
+    def next_request(self, wait: float, answer: bool) -> Request:
+        """Return the request of an exchange that waits up to `wait` seconds.
+
+        It does not wait if this party has to act first. If `answer` is False, no result is opened.
+        """
+        run = self.due_run()
+        if answer and self._may_open_any():
+            wait = 0.0
+        elif run is None:
+            wait = max(0.0, min(wait, self._asking.seconds(self.state, self._ready())))
+        return self.request(self._waiting(wait, run), run)
 
     def _receipts(self, programs: Iterable[str]) -> dict[str, Mapping[str, Any]]:
         """Return this party's receipts for the programs, without those that the server has."""
@@ -339,15 +355,17 @@ class MemberState:
         found = {name for program in self._agreed() for name in lacking.get(program, ())}
         return tuple(name for name in self._names if name in found and name != self.party)
 
-    def waiting(self, seconds: float) -> Waiting:
-        """Return the conditions that the next exchange waits for."""
+    def _waiting(self, seconds: float, run: str | None) -> Waiting:
+        """Return the conditions that an exchange waits for which requests the program `run`."""
+        ended = run or next((p for p in self._coming_runs() if self._awaits_run(p)), None)
         return Waiting(
             seconds,
             self.tag,
             self.protocol.expected(),
             ENCRYPTED_INPUTS if self._awaits_records() else None,
-            next((p for p in self._coming_runs() if self._awaits_run(p)), None),
+            ended,
             LINGER_SECONDS,
+            ended is not None and ended not in self._results,
         )
 
     @property
@@ -394,15 +412,7 @@ class MemberState:
 
     def _exchanged(self) -> tuple[Exchanged, Request, float]:
         request, start = self.request(), perf_counter()
-        found = self._client.exchange(
-            self.client_id,
-            request.token,
-            request.postings,
-            request.after,
-            None,
-            request.permits,
-            request.receipts,
-        )
+        found = request.send(self._client, self.client_id)
         self.looks += 1  # a response on its way to another thread is older
         request = replace(request, looks=self.looks)
         return found, request, perf_counter() - start
@@ -412,8 +422,9 @@ class MemberState:
 
         A refused message raises its error and is fetched again by the next exchange.
         """
-        changed = bool(request.messages or request.permitted)
+        changed = bool(request.messages or request.permitted or request.run)
         self._note_posted(request.messages, seconds)
+        self._note_run(request.run, seconds)
         self.given += len(request.permitted)
         self._permitted |= dict.fromkeys(request.permitted, time.monotonic())
         self._receipted |= request.permitted.keys()
@@ -421,6 +432,9 @@ class MemberState:
             changed |= self.tag != found.tag
             self.note(found.state)
             self.tag = found.tag
+        ended = request.waiting.until_ended if request.waiting else None
+        if ended and found.result:
+            self._results[ended] = found.result
         try:
             for message in found.messages:
                 if message.number <= self.remembered.cursor:
@@ -538,11 +552,11 @@ class MemberState:
         own = (e for e in self.remembered.events if (e.sender, e.what) == (self.party, what))
         return next(own, None)
 
-    def _learned(self, program: str, run: ProgramState) -> None:
-        self.given += 1
-        self.looks += 1
-        if self.state is not None:
-            self.state = self.state.with_program(program, run)
+    def _note_run(self, program: str | None, seconds: float) -> None:
+        if program is not None:
+            what = f"run {program}"
+            self.remembered.events.append(Message(self.party, SERVER, what, 0, seconds))
+            self.given += 1
 
     def agree(self, program: str) -> None:
         """Agree to the records committed to, which the server must hold now."""
@@ -655,40 +669,40 @@ class MemberState:
             self._fill(MASKED_OF[program], sealed, "masked scores")
         return True
 
-    def ask(self, again: bool) -> str | None:
-        """Request the run that is due, if any, and return its program; see Asking.
+    def due_run(self) -> str | None:
+        """Return the program that it is this party's turn to request; see Asking."""
+        return self._asking.due(self.state, self._ready(), False)
 
-        If `again` is True, raises ConsentMissing if a party's permit is missing.
+    def not_queued(self, error: TrisealError) -> None:
+        """Fetch the state after the server has refused to queue a run, unless the error stays.
+
+        A permit has expired meanwhile, and its party replaces it; or another party has requested
+        another program, and this one comes after it.
+        """
+        if not isinstance(error, ConsentMissing | AlreadyRunning):
+            raise error
+        self._look()
+
+    def run_again(self) -> str | None:
+        """Request the agreed run, even one that stopped; return its program, or None.
+
+        Raises the errors of ServerClient.queue, among them ConsentMissing.
         """
         self.require_going_on()
-        if again and self._due():
+        if self._due():
             found = self._exchanged()
             with suppress(TrisealError):  # the next `advance` raises it again
                 self.take(*found)
-        program = self._asking.due(self.state, self._ready(permitted=not again), again)
+        program = self._asking.due(self.state, self._ready(permitted=False), True)
         if program is None:
             return None
         start = perf_counter()
-        try:
-            run = self._client.queue(self.client_id, self.token, program)
-        except ConsentMissing:
-            if again:
-                raise
-            self._look()  # a permit has expired meanwhile; its party replaces it
-            return None
-        except AlreadyRunning:
-            if again:
-                raise
-            self._look()  # another party has requested another program; this one comes after it
-            return None
-        seconds = perf_counter() - start
-        self.remembered.events.append(Message(self.party, SERVER, f"run {program}", 0, seconds))
-        self._learned(program, run)
+        run = self._client.queue(self.client_id, self.token, program)
+        self._note_run(program, perf_counter() - start)
+        self.looks += 1
+        if self.state is not None:
+            self.state = self.state.with_program(program, run)
         return program
-
-    def seconds_to_turn(self) -> float:
-        """Return the seconds until this party has to request a run; infinity if it has not."""
-        return self._asking.seconds(self.state, self._ready())
 
     def cancel(self, program: str) -> None:
         """Cancel a queued or active run, and fetch the new state."""
@@ -752,6 +766,7 @@ class MemberState:
             # Before the state, which refers to it once it says confirmed, and may be all that is
             # written before the process is killed.
             self.files.write(f"{program}.result", result)
+            self._results.pop(program, None)
             self._note_fetched(program, result, seconds)
             self.files.keep_member(self.remembered)
             self.save()
@@ -767,8 +782,8 @@ class MemberState:
         )
 
     def _result(self, program: str) -> bytes:
-        """Return the program's result, from the folder if this party has confirmed it."""
-        kept = self.files.read(f"{program}.result")
+        """Return the program's result: this party's copy, or else that of the server."""
+        kept = self.files.read(f"{program}.result") or self._results.get(program)
         if kept is None:
             return self._client.get_output(self.client_id, self.token, program)
         return kept
@@ -836,7 +851,7 @@ class MemberState:
         """Send pending messages and process none: the application has ended for this party."""
         while (request := self.request()).messages:
             start = perf_counter()
-            self._client.exchange(self.client_id, request.token, request.postings, request.after)
+            request.send(self._client, self.client_id)
             self._note_posted(request.messages, perf_counter() - start)
             self.save()
 

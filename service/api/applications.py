@@ -83,7 +83,7 @@ def join(
     the key that signs the party's permits, without which no program runs on its data.
     """
     joined = services.party_tokens.join(
-        client_id, body.party, body.code, body.scopes, body.permit_key
+        client_id, body.party, body.code, body.scopes, body.permit_key, body.model_sha256
     )
     server_state.events.changed(client_id)
     return joined

@@ -194,6 +194,7 @@ EXAMPLES: Mapping[str, Any] = {
         "until": [{"sender": "applicant", "step": "share_commit"}],
         "linger": 0.3,
         "permits": [_PERMIT],
+        "run": None,
     },
     "Exchanged": {
         "numbers": [8],
@@ -211,6 +212,7 @@ EXAMPLES: Mapping[str, Any] = {
         "after": 9,
         "state": _STATE,
         "tag": _DIGEST[:16],
+        "result": "",
     },
     "Witnesses": {"items": [_WITNESS]},
     "WitnessTasks": {

@@ -20,11 +20,14 @@ from contract.http import (
     MAXIMUM_POSTED,
     MAXIMUM_RECEIPT,
     MAXIMUM_RECEIPTS,
+    MAXIMUM_RESULT,
     MAXIMUM_TEXT,
+    ApplicationState,
     Exchanged,
     ExchangeRequest,
     MessageRequest,
     Posted,
+    ProgramState,
     RelayedMessages,
     Traffic,
 )
@@ -36,6 +39,7 @@ from service.api.dependencies import (
 )
 from service.api.openapi import APPLICATION, BODY, TOKEN, make_router, problems
 from service.api.permits import GIVEN
+from service.api.runs import ASKED
 from service.applications.permits import Allowed
 from service.applications.relay import Given, Heard
 from utils.errors import (
@@ -143,7 +147,7 @@ async def messages(
     summary="Post and read messages",
     response_description="The numbers of the posted messages, new messages, and the "
     "application's state.",
-    responses=problems(*_POSTED, *GIVEN, ReceiptInvalid),
+    responses=problems(*dict.fromkeys((*_POSTED, *GIVEN, ReceiptInvalid, *ASKED))),
 )
 async def exchange(
     client_id: ClientId,
@@ -156,8 +160,10 @@ async def exchange(
 
     The response has the application's state, and the messages numbered above `after` that the
     token's party may read, except those posted by this call. Permits and receipts are as in
-    `POST /applications/{client_id}/permits`, but permits that have been used are ignored. Requires
-    a token with the scope `relay`, and for permits and receipts also `send`.
+    `POST /applications/{client_id}/permits`, but permits that have been used are ignored. If the
+    program `run` cannot be queued, the call fails, but everything before it is kept. Requires
+    a token with the scope `relay`, for permits and receipts also `send`, for `run` also `run`, and
+    for a result also `read`.
     """
     end = time.monotonic() + body.wait
 
@@ -166,11 +172,18 @@ async def exchange(
 
     with server_state.events.subscribe(client_id) as changed:
         given = [_given(one, f"messages.{i}.body") for i, one in enumerate(body.messages)]
-        heard = await run_in_threadpool(read, given, (), Allowed(body.permits, body.receipts))
-        for _ in body.messages:
-            server_state.metrics.relayed()
-        if body.messages or body.permits or body.receipts:
+        allowed = Allowed(body.permits, body.receipts)
+        posted: Sequence[int] = ()
+        if given or allowed:
+            heard = await run_in_threadpool(read, given, (), allowed)
+            posted = heard.exchanged.numbers
+            for _ in given:
+                server_state.metrics.relayed()
             server_state.events.changed(client_id, but=changed)
+        if body.run is not None:
+            await services.runs.ask(client_id, token, body.run, but=changed)
+        if body.run is not None or not (given or allowed):
+            heard = await run_in_threadpool(read, (), posted, Allowed())
         pause = math.inf
         while not _enough(body, heard):
             if pause == math.inf and _has_news(body, heard.exchanged):
@@ -178,8 +191,13 @@ async def exchange(
             if not await woken(changed, min(end, pause)):
                 break
             changed.clear()
-            heard = await run_in_threadpool(read, (), heard.exchanged.numbers, Allowed())
-    return Response(heard.exchanged.model_dump_json(), media_type="application/json")
+            heard = await run_in_threadpool(read, (), posted, Allowed())
+    found, program = heard.exchanged, body.until_ended
+    if program is not None and _gives_result(body, found.state):
+        result = await run_in_threadpool(services.applications.output, client_id, token, program)
+        server_state.metrics.sent(program, len(result))
+        found = found.model_copy(update={"result": result})
+    return Response(found.model_dump_json(), media_type="application/json")
 
 
 @router.get(
@@ -216,12 +234,21 @@ def _enough(request: ExchangeRequest, heard: Heard) -> bool:
         return False
     if any(slot.sha256 is None for slot in found.state.slots_of(request.until_filled)):
         return False
-    if request.until_ended is None:
-        return True
-    run = found.state.programs.get(request.until_ended)
-    if run is None or run.status != "done":
-        return run is None or run.ended
-    return all(witness.key in run.statements for witness in found.state.witnesses)
+    run = found.state.programs.get(request.until_ended or "")
+    return run is None or run.stopped or _is_checked(found.state, run)
+
+
+def _is_checked(state: ApplicationState, run: ProgramState) -> bool:
+    """Return True if the run is done and all witnesses have given their statements on it."""
+    return run.status == "done" and all(w.key in run.statements for w in state.witnesses)
+
+
+def _gives_result(request: ExchangeRequest, state: ApplicationState) -> bool:
+    """Return True if the response has to have the result of the awaited run."""
+    run = state.programs.get(request.until_ended or "")
+    if run is None or not request.with_result:
+        return False
+    return _is_checked(state, run) and (run.result_bytes or 0) <= MAXIMUM_RESULT
 
 
 def _has_news(request: ExchangeRequest, found: Exchanged) -> bool:

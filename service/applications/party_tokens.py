@@ -14,7 +14,7 @@ from service.applications.rules import scopes_of, seen, witnesses_of
 from service.applications.views import ApplicationView
 from service.storage.storage import even_when_full
 from service.storage.tables import PartyRecord, TokenRecord, table_of
-from utils.errors import InvalidRequest, NotAuthorised, TooManyRequests
+from utils.errors import DeploymentMixed, InvalidRequest, NotAuthorised, TooManyRequests
 from utils.tokens import digest, matches, new_secret
 
 MOST_TOKENS = 8
@@ -37,12 +37,19 @@ class PartyTokens(ApplicationService):
         code: str,
         scopes: list[str] | None = None,
         permit_key: str | None = None,
+        model_sha256: str | None = None,
     ) -> Joined:
         """Exchange a join code, once, for the party's token; with all scopes if `scopes` is None.
 
         `permit_key` is the public key of the party's permits, in hexadecimal; it cannot be changed
-        later. Raises UnknownParty, and InvalidRequest also for another party's key.
+        later. Raises UnknownParty, InvalidRequest also for another party's key, and DeploymentMixed
+        if `model_sha256` is not the digest of the server's model.
         """
+        if model_sha256 not in (None, self._public.digest):
+            raise DeploymentMixed(
+                "The server has loaded another model than this program: restart the program, then "
+                "join again. The join code has not been used."
+            )
         now = self._clock()
         with self._storage.write() as session:
             application = seen(session, client_id, now, lock=True)

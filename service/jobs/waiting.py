@@ -49,11 +49,13 @@ class Runs:
         self._metrics = metrics
         self._loading: set[asyncio.Task[None]] = set()
 
-    async def ask(self, client_id: str, token: str | None, program: str) -> ProgramState:
-        """Queue a program; raises the errors of Jobs.ask."""
+    async def ask(
+        self, client_id: str, token: str | None, program: str, but: asyncio.Event | None = None
+    ) -> ProgramState:
+        """Queue a program, and wake all subscribers except `but`; raises the errors of Jobs.ask."""
         state = await run_in_threadpool(self._jobs.ask, client_id, token, program)
         self._scheduler.wake()
-        self._events.changed(client_id)
+        self._events.changed(client_id, but)
         return state
 
     async def run(self, client_id: str, token: str | None, program: str) -> float:

@@ -26,8 +26,8 @@ def untouched(model: dict[str, Any], client: dict[str, Any]) -> None:
 class TamperingServer:
     """Forwards every call to `url`, except that `tamper` alters the model and the client files.
 
-    The archive keeps to the digest in the altered model unless `matching` is False. `calls` has
-    the method and path of every call so far.
+    A party may join with any model. The archive keeps to the digest in the altered model unless
+    `matching` is False. `calls` has the method and path of every call so far.
     """
 
     def __init__(self, url: str, tamper: Tamper = untouched, matching: bool = True) -> None:
@@ -74,6 +74,10 @@ class TamperingServer:
             return 200, "application/json", self._altered()[0]
         if (call.command, call.path) == ("GET", "/model/client"):
             return 200, "application/zip", self._altered()[1]
+        if call.path.endswith("/join"):
+            joining = json.loads(content)
+            joining.pop("model_sha256", None)
+            content = json.dumps(joining).encode()
         headers = {name: call.headers[name] for name in FORWARDED if name in call.headers}
         found = self._upstream.request(call.command, call.path, content=content, headers=headers)
         return found.status_code, found.headers.get("content-type", ""), found.content

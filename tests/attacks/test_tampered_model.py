@@ -135,47 +135,51 @@ def test_client_files_of_another_digest_are_refused(server, tmp_path):
     assert files(tmp_path) == set() and set(server.calls) <= BEFORE_A_KEY
 
 
-def test_model_that_is_tampered_with_later_is_refused_when_a_party_joins(server, tmp_path):
+def test_model_that_is_tampered_with_later_is_not_taken_when_a_party_joins(server, tmp_path):
     connection = connect(server, tmp_path)
-    code = open_joint(connection.client).codes["bank"]
-    agent = Agent(connection, "bank")
-    server.calls.clear()
+    agent, shown = Agent(connection, "bank"), connection.public.fingerprint
     try:
-        server.tamper = whole_secret
-        with pytest.raises(UnsafeParameters, match="2040 scores of decide instead of 1"):
-            agent.join(code)
-        assert set(server.calls) <= BEFORE_A_KEY
-        assert not files(tmp_path) & {SECRET_KEY, IDENTITY}
-        server.tamper = budget(sigma_flood=2**-18.5)  # within the bounds, but another model
-        for _ in range(2):
-            with pytest.raises(DeploymentMixed, match="another model"):
-                agent.join(code)
-        assert not files(tmp_path) & {SECRET_KEY, IDENTITY}
-        server.tamper = untouched
-        assert agent.join(code).member.is_reader  # the code was not used
+        for tamper in (whole_secret, budget(sigma_flood=2**-18.5)):
+            code = open_joint(connection.client).codes["bank"]
+            server.tamper = tamper
+            assert agent.join(code).member.model_fingerprint == shown
+            server.tamper = untouched
     finally:
         agent.close()
         connection.client.close()
 
 
-def test_control_without_the_digest_an_agent_joins_with_another_model_than_it_shows(
-    server, tmp_path, monkeypatch
+def test_control_an_agent_that_fetches_the_model_again_joins_with_another_than_it_shows(
+    server, tmp_path
 ):
     connection = connect(server, tmp_path)
     code = open_joint(connection.client).codes["bank"]
     agent, shown = Agent(connection, "bank"), connection.public.fingerprint
     try:
-        server.tamper = budget(sigma_flood=2**-18.5)
-        monkeypatch.setattr(agent, "_model_sha256", server_digest(server))
+        server.tamper = budget(sigma_flood=2**-18.5)  # within the bounds, but another model
+        connection.refresh()
         assert agent.join(code).member.model_fingerprint != shown
     finally:
         agent.close()
         connection.client.close()
 
 
-def server_digest(server):
-    with ServerClient(server.url, 30) as client:
-        return client.model().digest
+def test_honest_server_lets_no_party_join_with_another_model(levelled_server, tmp_path):
+    """Such as the model that the server had before it was started again."""
+    connection = connect(levelled_server, tmp_path)
+    code, same = open_joint(connection.client).codes["bank"], connection.public
+    agent = Agent(connection, "bank")
+    try:
+        connection.public = same.model_copy(update={"model_version": "an earlier one"})
+        for _ in range(2):
+            with pytest.raises(DeploymentMixed, match="restart the program"):
+                agent.join(code)
+        assert not files(tmp_path) & {SECRET_KEY, IDENTITY}
+        connection.public = same
+        assert agent.join(code).member.is_reader  # the code was not used
+    finally:
+        agent.close()
+        connection.client.close()
 
 
 def test_control_without_bounds_the_same_model_is_accepted(server, tmp_path, monkeypatch):

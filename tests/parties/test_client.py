@@ -432,7 +432,8 @@ def test_an_exchange_posts_and_reads_in_one_call():
         return httpx.Response(200, json=exchanged())
 
     client = client_for(handler)
-    waiting = Waiting(20, "t", (("bank", "hello"),), "encrypted_inputs", "decide", 0.3)
+    until = (("bank", "hello"),)
+    waiting = Waiting(20, "t", until, "encrypted_inputs", "decide", 0.3, with_result=True)
     found = client.exchange(CLIENT_ID, "token", [("hello", None, b"\0\xff")], 3, waiting)
     assert (found.numbers, found.messages[0].body, found.after) == ((6,), b"\0\xff", 7)
     assert seen[-1].url.path.endswith(f"/applications/{CLIENT_ID}/exchange")
@@ -445,8 +446,10 @@ def test_an_exchange_posts_and_reads_in_one_call():
         "until_filled": "encrypted_inputs",
         "until_ended": "decide",
         "linger": 0.3,
+        "with_result": True,
         "permits": [],
         "receipts": [],
+        "run": None,
     }
     assert seen[-1].extensions["timeout"]["read"] >= 30
 

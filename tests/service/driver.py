@@ -109,13 +109,16 @@ class Application:
     def parties(self) -> list[str]:
         return list(self.codes)
 
-    def join(self, party: str, code: str | None = None) -> httpx.Response:
+    def join(
+        self, party: str, code: str | None = None, scopes: list[str] | None = None
+    ) -> httpx.Response:
         answer = self.server.http.post(
             f"/applications/{self.client_id}/join",
             json={
                 "party": party,
                 "code": self.codes.get(party, "") if code is None else code,
                 "permit_key": self.keys.public(party),
+                "scopes": scopes,
             },
         )
         if answer.is_success:

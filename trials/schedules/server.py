@@ -132,13 +132,21 @@ class Client:
         waiting: Waiting | None = None,
         permits: Sequence[str] = (),
         receipts: Sequence[Mapping[str, Any]] = (),
+        run: str | None = None,
     ) -> Exchanged:
         self._fuse.point()
         found = self._local.exchange(client_id, token, (), 1 << 30, None, permits, receipts)
         self._server.take(self._party, messages)
+        if run is not None:
+            self.queue(client_id, token, run)
+            found = self._local.exchange(client_id, token, (), 1 << 30)
+        result, ended = b"", waiting.until_ended if waiting and waiting.with_result else None
+        if ended is not None and found.state.programs[ended].status == "done":
+            result = self.get_output(client_id, token, ended)
         self._fuse.point()  # the server has the messages, but the party does not learn that
         given = tuple(self._server.give(self._party, after))
-        return found.model_copy(update={"messages": given, "after": after + len(given)})
+        news = {"messages": given, "after": after + len(given), "result": result}
+        return found.model_copy(update=news)
 
     def get_output(self, client_id: str, token: str, program: str) -> bytes:
         own = self._fuse.around(self._local.get_output, client_id, token, program)

@@ -596,7 +596,7 @@ def test_a_page_may_use_a_member_while_another_thread_waits(http_group):
 def test_no_other_thread_comes_between_acting_and_the_request(group, monkeypatch):
     """A person's step in between would make this party's next step due, but it would wait."""
     member, order = group().pump()[B], []
-    act, request = member.own.act, member.own.request
+    act, request = member.own.act, member.own.next_request
 
     def other():
         member.keep_token()  # takes the same lock as a person's step
@@ -611,12 +611,12 @@ def test_no_other_thread_comes_between_acting_and_the_request(group, monkeypatch
             time.sleep(0.1)
         return done
 
-    def requested():
+    def requested(*given):
         order.append("request")
-        return request()
+        return request(*given)
 
     monkeypatch.setattr(member.own, "act", acted)
-    monkeypatch.setattr(member.own, "request", requested)
+    monkeypatch.setattr(member.own, "next_request", requested)
     member.advance(0.01)
     thread.join(10)
     assert order[0] == "request" and "other" in order

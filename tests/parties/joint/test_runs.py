@@ -110,11 +110,12 @@ class Full:
     def __getattr__(self, name):
         return getattr(self._client, name)
 
-    def queue(self, *arguments):
-        self.asked += 1
-        if self.full:
-            raise QueueFull("The server is busy: 1 runs wait. Run it again.", self._seconds)
-        return self._client.queue(*arguments)
+    def exchange(self, *arguments):
+        if arguments[-1] is not None:
+            self.asked += 1
+            if self.full:
+                raise QueueFull("The server is busy: 1 runs wait. Run it again.", self._seconds)
+        return self._client.exchange(*arguments)
 
 
 def test_an_agent_waits_for_a_busy_server_and_reports_it(agreed):

@@ -16,7 +16,7 @@ import httpx
 import pytest
 from sqlalchemy import select
 
-from contract.http import MAXIMUM_BODY, MAXIMUM_POSTED
+from contract.http import MAXIMUM_BODY, MAXIMUM_POSTED, MAXIMUM_RESULT
 from service.applications import activity_log as notes
 from service.applications.relay import MAXIMUM_MESSAGES, PAGE, Given, Relay
 from service.storage.message_keys import RelayKeys
@@ -688,6 +688,67 @@ def test_an_exchange_waits_for_the_end_of_a_run(server: Server) -> None:
         application.run()
         found = waiting.result(10).json()
     assert found["state"]["programs"]["decide"]["status"] == "done"
+
+
+def test_an_exchange_runs_a_program_and_returns_its_result(server: Server) -> None:
+    application, watch = watched(server)
+    a, b, _ = application.parties
+    for party in application.parties:
+        application.send(party)
+    application.send(a, "evaluation_key")
+    request = {"wait": 20, "until_ended": "decide", "with_result": True}
+    with ThreadPoolExecutor(1) as pool:
+        other = pool.submit(exchange, application, b, linger=2, **request)
+        permits = application.permits()
+        found = exchange(application, a, permits=permits, run="decide", **request).json()
+        waited = other.result(10).json()
+    assert found["state"]["programs"]["decide"]["status"] == "done"
+    result = application.output(headers=application.auth(b)).content
+    assert base64.b64decode(found["result"]) == base64.b64decode(waited["result"]) == result
+    fetched = [i["receiver"] for i in traffic(application, watch) if i["what"].startswith("result")]
+    assert sorted(fetched) == [a, b], "each once"
+    again = exchange(application, a, run="decide", **request).json()
+    assert (
+        again["state"]["programs"]["decide"]["job"] == found["state"]["programs"]["decide"]["job"]
+    )
+    assert exchange(application, a, until_ended="decide").json()["result"] == ""
+
+
+def test_a_large_result_is_left_to_a_call_of_its_own(server: Server) -> None:
+    application = server.filled(b"large %d" % MAXIMUM_RESULT)
+    assert application.run().status_code == 200
+    found = exchange(application, application.parties[0], until_ended="decide", with_result=True)
+    assert found.json()["result"] == "" and len(application.output().content) > MAXIMUM_RESULT
+
+
+def test_an_exchange_keeps_what_came_before_a_refused_run(server: Server) -> None:
+    application = server.filled()
+    a, b, _ = application.parties
+    refused(exchange(application, a, message("hello"), run="decide"), 403, "consent-missing")
+    refused(exchange(application, a, run="other"), 422, "unknown-name")
+    (kept,) = exchange(application, b).json()["messages"]
+    assert kept["step"] == "hello"
+    assert exchange(application, a, message("hello")).json()["numbers"] == [kept["number"]]
+
+
+@pytest.mark.parametrize("lacking", ["run", "read"])
+def test_an_exchange_needs_the_scopes_of_the_calls_that_it_replaces(
+    server: Server, lacking: str
+) -> None:
+    application = server.open()
+    a, b, c = application.parties
+    scopes = [scope for scope in ("relay", "send", "run", "read") if scope != lacking]
+    application.join(a, scopes=scopes)
+    for party in (b, c):
+        application.join(party)
+    for party in application.parties:
+        application.send(party)
+    application.send(a, "evaluation_key")
+    application.permit()
+    asked = {"run": "decide", "wait": 20, "until_ended": "decide", "with_result": True}
+    refused(exchange(application, a, **asked), 403, "forbidden-scope")
+    run = exchange(application, b).json()["state"]["programs"]["decide"]
+    assert (run["status"] == "idle") is (lacking == "run")
 
 
 def test_exchange_without_conditions_returns_at_the_first_change(server: Server) -> None:
