@@ -364,7 +364,7 @@ class Agent:
         """Join with a join code, or resume the application if this folder has joined with it.
 
         Raises InvalidRequest, NotAuthorised, UnknownApplication, ApplicationExpired, and
-        DeploymentMixed if the server's model has changed since this agent was started: its page and
+        ForeignMessage if the server's model has changed since this agent was started: its page and
         output show the fingerprint of that one.
         """
         with self._lock:  # a code works once, but a page with the code may be loaded twice

@@ -150,7 +150,7 @@ class ServerClient(SessionsClient, GatewayClient):
 
         `scopes` limits the token to some of send, run, read, relay and erase; all if None.
         `permit_key` is the public key (Ed25519) that signs the party's permits. Raises
-        DeploymentMixed if `model_sha256` is not the digest of the server's model.
+        ForeignMessage if `model_sha256` is not the digest of the server's model.
         """
         named = None if scopes is None else list(scopes)
         key = None if permit_key is None else permit_key.hex()

@@ -126,7 +126,7 @@ class JointMember:
 
         If this folder has already joined with the same code, resume the application. Raises
         InvalidRequest, UnknownParty, NotAuthorised, UnknownApplication, ApplicationExpired,
-        DeploymentMixed if the server's model is not that of the connection, and DataFolderInUse if
+        ForeignMessage if the server's model is not that of the connection, and DataFolderInUse if
         another process still plays the party after `seconds`.
         """
         given = JoinCode.parse(code)

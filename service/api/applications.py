@@ -26,6 +26,7 @@ from service.api.openapi import APPLICATION, BODY, READY, TOKEN, content, make_r
 from service.applications.events import Events
 from utils.errors import (
     ApplicationError,
+    ForeignMessage,
     NotAuthorised,
     OutOfStep,
     TooManyApplications,
@@ -72,7 +73,7 @@ def open_application(
     "/{client_id}/join",
     summary="Join as a party",
     response_description="The party's token, its scopes, and when it expires.",
-    responses=problems(*APPLICATION, *BODY, UnknownParty, NotAuthorised),
+    responses=problems(*APPLICATION, *BODY, ForeignMessage, UnknownParty, NotAuthorised),
 )
 def join(
     client_id: ClientId, body: JoinRequest, server_state: ServerStateDep, services: ServicesDep

@@ -26,6 +26,7 @@ from service.api.dependencies import (
 from service.api.examples import SENT
 from service.api.openapi import APPLICATION, BODY, TOKEN, content, example, make_router, problems
 from service.api.runs import ASKED
+from service.applications.events import Change
 from service.applications.slots import Place
 from service.applications.upload_acceptance import settle
 from service.applications.uploads import BodyReader, receive_upload, require_size
@@ -193,7 +194,8 @@ async def _receive(
         slot = sent.place.slot
         server_state.metrics.received(slot.file_name, sent.upload.size)
         stage = await settle(sent, server_state.checker, services.slots)
-    server_state.events.changed(sent.client_id)
+    change = Change(slot=(slot.party, slot.file_name))
+    server_state.events.changed(sent.client_id, change)
     if slot.file_name == EVALUATION_KEY:
         services.runs.load_key(sent.client_id)
     facts = {

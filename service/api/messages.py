@@ -20,14 +20,11 @@ from contract.http import (
     MAXIMUM_POSTED,
     MAXIMUM_RECEIPT,
     MAXIMUM_RECEIPTS,
-    MAXIMUM_RESULT,
     MAXIMUM_TEXT,
-    ApplicationState,
     Exchanged,
     ExchangeRequest,
     MessageRequest,
     Posted,
-    ProgramState,
     RelayedMessages,
     Traffic,
 )
@@ -37,9 +34,11 @@ from service.api.dependencies import (
     ServicesDep,
     TokenDep,
 )
+from service.api.exchange_wait import Effect, Wait, gives_result
 from service.api.openapi import APPLICATION, BODY, TOKEN, make_router, problems
 from service.api.permits import GIVEN
 from service.api.runs import ASKED
+from service.applications.events import Change, Sent
 from service.applications.permits import Allowed
 from service.applications.relay import Given, Heard
 from utils.errors import (
@@ -179,21 +178,26 @@ async def exchange(
             posted = heard.exchanged.numbers
             for _ in given:
                 server_state.metrics.relayed()
-            server_state.events.changed(client_id, but=changed)
+            server_state.events.changed(client_id, _change(heard.party, given), changed)
         if body.run is not None:
             await services.runs.ask(client_id, token, body.run, but=changed)
         if body.run is not None or not (given or allowed):
             heard = await run_in_threadpool(read, (), posted, Allowed())
         pause = math.inf
-        while not _enough(body, heard):
-            if pause == math.inf and _has_news(body, heard.exchanged):
+        while not (wait := Wait(body, heard)).is_over:
+            if pause == math.inf and wait.has_news:
                 pause = time.monotonic() + body.linger
-            if not await woken(changed, min(end, pause)):
+            effects: set[Effect] = set()
+            while Effect.READ not in effects and await woken(changed, min(end, pause)):
+                effects |= {wait.note(change) for change in changed.take()}
+                if pause == math.inf and Effect.NEWS in effects:
+                    pause = time.monotonic() + body.linger
+            if effects:
+                heard = await run_in_threadpool(read, (), posted, Allowed())
+            if Effect.READ not in effects:
                 break
-            changed.clear()
-            heard = await run_in_threadpool(read, (), posted, Allowed())
     found, program = heard.exchanged, body.until_ended
-    if program is not None and _gives_result(body, found.state):
+    if program is not None and gives_result(body, found.state):
         result = await run_in_threadpool(services.applications.output, client_id, token, program)
         server_state.metrics.sent(program, len(result))
         found = found.model_copy(update={"result": result})
@@ -222,39 +226,9 @@ def _given(message: MessageRequest, name: str = "body") -> Given:
         raise InvalidRequest(f"{name}: send the message's bytes as base64.") from error
 
 
-def _enough(request: ExchangeRequest, heard: Heard) -> bool:
-    """Return True if everything that the caller waits for is there, or its party has posted."""
-    found, conditions = heard.exchanged, (request.until, request.until_filled, request.until_ended)
-    arrived = {(message.sender, message.step) for message in found.messages}
-    if any(sender == heard.party for sender, _ in arrived):
-        return True
-    if not any(conditions):
-        return request.linger == 0 and _has_news(request, found)
-    if any((one.sender, one.step) not in arrived for one in request.until):
-        return False
-    if any(slot.sha256 is None for slot in found.state.slots_of(request.until_filled)):
-        return False
-    run = found.state.programs.get(request.until_ended or "")
-    return run is None or run.stopped or _is_checked(found.state, run)
-
-
-def _is_checked(state: ApplicationState, run: ProgramState) -> bool:
-    """Return True if the run is done and all witnesses have given their statements on it."""
-    return run.status == "done" and all(w.key in run.statements for w in state.witnesses)
-
-
-def _gives_result(request: ExchangeRequest, state: ApplicationState) -> bool:
-    """Return True if the response has to have the result of the awaited run."""
-    run = state.programs.get(request.until_ended or "")
-    if run is None or not request.with_result:
-        return False
-    return _is_checked(state, run) and (run.result_bytes or 0) <= MAXIMUM_RESULT
-
-
-def _has_news(request: ExchangeRequest, found: Exchanged) -> bool:
-    """Return True if there is anything that the caller has not seen, awaited or not."""
-    changed = request.seen != "" and found.tag != request.seen
-    return bool(request.messages or found.messages) or changed
+def _change(sender: str, given: Sequence[Given]) -> Change:
+    """Return the change that these messages are; without any, permits were given."""
+    return Change([Sent(sender, one.receiver, one.step) for one in given])
 
 
 async def woken(changed: asyncio.Event, end: float) -> bool:

@@ -14,7 +14,7 @@ from service.applications.rules import scopes_of, seen, witnesses_of
 from service.applications.views import ApplicationView
 from service.storage.storage import even_when_full
 from service.storage.tables import PartyRecord, TokenRecord, table_of
-from utils.errors import DeploymentMixed, InvalidRequest, NotAuthorised, TooManyRequests
+from utils.errors import ForeignMessage, InvalidRequest, NotAuthorised, TooManyRequests
 from utils.tokens import digest, matches, new_secret
 
 MOST_TOKENS = 8
@@ -42,11 +42,11 @@ class PartyTokens(ApplicationService):
         """Exchange a join code, once, for the party's token; with all scopes if `scopes` is None.
 
         `permit_key` is the public key of the party's permits, in hexadecimal; it cannot be changed
-        later. Raises UnknownParty, InvalidRequest also for another party's key, and DeploymentMixed
+        later. Raises UnknownParty, InvalidRequest also for another party's key, and ForeignMessage
         if `model_sha256` is not the digest of the server's model.
         """
         if model_sha256 not in (None, self._public.digest):
-            raise DeploymentMixed(
+            raise ForeignMessage(
                 "The server has loaded another model than this program: restart the program, then "
                 "join again. The join code has not been used."
             )

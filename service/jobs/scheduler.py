@@ -15,7 +15,7 @@ from typing import Any
 
 from starlette.concurrency import run_in_threadpool
 
-from service.applications.events import WITNESSED_RUNS, Events
+from service.applications.events import WITNESSED_RUNS, Change, Events
 from service.applications.live_runs import LiveRun
 from service.execution.interface import Executor, RunProgress, WorkerLostError
 from service.jobs.queue import Claim, Claims
@@ -134,7 +134,7 @@ class Scheduler:
             "attempt": claim.attempt,
         }
         self.live_runs[claim.key] = LiveRun()
-        self._events.changed(claim.client_id)
+        self._events.changed(claim.client_id, Change())
         self._tell_witnesses(claim)
         keeping = asyncio.create_task(self._keep(claim))
         start = time.monotonic()
@@ -238,7 +238,7 @@ class Scheduler:
     def _note(self, claim: Claim, found: RunProgress) -> None:
         before = self.live_runs.get(claim.key, LiveRun())
         self.live_runs[claim.key] = before.after(found, time.monotonic())
-        self._events.changed(claim.client_id)
+        self._events.changed(claim.client_id, Change())
 
 
 async def _settled(work: Coroutine[Any, Any, None]) -> None:

@@ -11,7 +11,7 @@ from starlette.concurrency import run_in_threadpool
 
 from contract.http import ProgramState
 from engines.interface import DECIDE
-from service.applications.events import Events
+from service.applications.events import Change, Events, Subscription
 from service.execution.interface import Executor
 from service.jobs.queue import Jobs
 from service.jobs.scheduler import Scheduler
@@ -50,12 +50,12 @@ class Runs:
         self._loading: set[asyncio.Task[None]] = set()
 
     async def ask(
-        self, client_id: str, token: str | None, program: str, but: asyncio.Event | None = None
+        self, client_id: str, token: str | None, program: str, but: Subscription | None = None
     ) -> ProgramState:
         """Queue a program, and wake all subscribers except `but`; raises the errors of Jobs.ask."""
         state = await run_in_threadpool(self._jobs.ask, client_id, token, program)
         self._scheduler.wake()
-        self._events.changed(client_id, but)
+        self._events.changed(client_id, Change(), but)
         return state
 
     async def run(self, client_id: str, token: str | None, program: str) -> float:

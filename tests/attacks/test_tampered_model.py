@@ -13,7 +13,6 @@ from parties.joint.files import IDENTITY
 from parties.store import SECRET_KEY, PartyStore
 from tests.attacks.tampering import TamperingServer, untouched
 from utils.errors import (
-    DeploymentMixed,
     ForeignMessage,
     MalformedMessage,
     ServerUnreachable,
@@ -172,7 +171,7 @@ def test_honest_server_lets_no_party_join_with_another_model(levelled_server, tm
     try:
         connection.public = same.model_copy(update={"model_version": "an earlier one"})
         for _ in range(2):
-            with pytest.raises(DeploymentMixed, match="restart the program"):
+            with pytest.raises(ForeignMessage, match="restart the program"):
                 agent.join(code)
         assert not files(tmp_path) & {SECRET_KEY, IDENTITY}
         connection.public = same
