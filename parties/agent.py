@@ -42,6 +42,11 @@ WAIT_SECONDS = 20.0
 """Longest wait of one call to the server for news."""
 IDLE_SECONDS = 900.0
 """An application that is not viewed for this long is paused until it is viewed again."""
+STEP_SECONDS = 0.1
+"""Time given to this party's own next step before a call that could only wait for it.
+
+A program's step follows at once; its call would have to end the waiting one.
+"""
 PAUSE_SECONDS = 1.0
 LONGEST_PAUSE_SECONDS = 8.0
 """Longest pause after an error; the pause doubles from PAUSE_SECONDS with each one."""
@@ -237,6 +242,9 @@ class ApplicationAgent:
                     if not self._rest():
                         return
                     continue
+                if self.member.has_the_next_step:
+                    self._wake.clear()
+                    self._wake.wait(STEP_SECONDS)
                 changed = self.member.advance(WAIT_SECONDS)
                 referred = self._refer_if_due()
             except _OVER as error:

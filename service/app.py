@@ -182,6 +182,7 @@ def create_app(
         redirect_slashes=False,  # behind a proxy with a path prefix, the redirect would be wrong
         docs_url=None,  # FastAPI's own pages load their viewers from third-party hosts
         redoc_url=None,
+        telemetry={"tracing": False, "metrics": False, "logs": False},  # this app has its own
     )
     problems.install(app)
     # The router compares a path with one route after another, so frequent ones come first.

@@ -413,6 +413,12 @@ class JointMember:
             return self.own.protocol.awaits() or self.own.unpermitted()
 
     @property
+    def has_the_next_step(self) -> bool:
+        """True if nothing is to be done or awaited until this party's person acts."""
+        with self._lock:
+            return self.own.has_the_next_step
+
+    @property
     def permits_runs(self) -> bool:
         """Return True if this party has agreed to a run that has not begun: it keeps a permit."""
         with self._lock:

@@ -369,6 +369,14 @@ class MemberState:
         )
 
     @property
+    def has_the_next_step(self) -> bool:
+        """True if nothing is to be done or awaited until this party's person acts."""
+        if self.state is None or self.protocol.pending() or self._may_open_any():
+            return False
+        awaited = self._waiting(0.0, self.due_run())
+        return not (awaited.until or awaited.until_filled or awaited.until_ended)
+
+    @property
     def records_arrived(self) -> bool:
         """True if the server holds all parties' encrypted records."""
         state = self.state
