@@ -14,7 +14,6 @@ import time
 import zipfile
 
 import requests
-from concrete import fhe
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 
@@ -96,6 +95,8 @@ values |= given.values
 encoded = {column["name"]: encode(column) for column in columns}
 for rule in filter(broken, model["schema"].get("rules", [])):
     sys.exit(rule["text"])  # before anything is encrypted
+from concrete import fhe  # noqa: E402 (only now, since this takes seconds)
+
 archive = zipfile.ZipFile(io.BytesIO(call("GET", "/model/client").content))
 client = fhe.Client(fhe.ClientSpecs.deserialize(archive.read("client.specs.json")))
 opened, parties, tokens = call("POST", "/applications").json(), model["schema"]["parties"], {}

@@ -2,11 +2,25 @@
 
 import pytest
 
+import engines.concrete.circuit
+import engines.concrete_ml.build
 from engines.concrete.build import build
 from engines.levelled.build import build as build_levelled
 from tests.concrete.compiled import Compiled
 from tests.concrete.deployments import Runs
 from tests.conftest import write_small_deployment
+
+
+@pytest.fixture(scope="session", autouse=True)
+def few_sample_rows():
+    """Compile with a smaller sample of rows, whose evaluation is most of the time of compiling.
+
+    It still has every state of every column. The shipped deployment was compiled with all rows.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(engines.concrete.circuit, "_SAMPLE_ROWS", 40)
+        patch.setattr(engines.concrete_ml.build, "_SAMPLE_ROWS", 40)
+        yield
 
 
 @pytest.fixture(scope="session")
