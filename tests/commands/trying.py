@@ -7,6 +7,7 @@ and what it printed.
 from __future__ import annotations
 
 import argparse
+import gc
 import importlib
 import io
 import json
@@ -19,6 +20,8 @@ import tempfile
 import traceback
 from pathlib import Path
 from typing import Any
+
+from utils.collector import without_collections
 
 HELP, WRONG, CLOSED, INTERRUPTED = "help", "wrong option", "closed pipe", "interrupted"
 TRIES = (HELP, WRONG, CLOSED, INTERRUPTED)
@@ -87,8 +90,10 @@ def tried(module: str, kind: str) -> dict[str, Any]:
 
 def main(modules: list[str]) -> None:
     sys.path.insert(0, str(Path.cwd()))
-    for module in modules:
-        importlib.import_module(module)
+    with without_collections():
+        for module in modules:
+            importlib.import_module(module)
+    gc.freeze()  # a collection would copy the memory that a copy shares with this process
     for module in modules:
         for kind in TRIES:
             print(json.dumps(tried(module, kind)), flush=True)
