@@ -11,12 +11,15 @@ SCHEMES = ("light", "dark")
 # Gradio notes the mode; the other pages use the browser's.
 MODE = """dark => !document.querySelector(".gradio-container") ||
   document.body.classList.contains("dark") === dark"""
-RUN = """async () => {
+OF_COLOURS = ("color-contrast", "link-in-text-block")
+"""The rules whose result depends on colours; that of all others is the same in both schemes."""
+RUN = """async (rules) => {
   const running = document.getAnimations()
     .filter((each) => each.effect?.getComputedTiming().iterations !== Infinity);
   await Promise.allSettled(running.map((each) => each.finished));
   const found = await axe.run(document, {
     iframes: false, preload: false, resultTypes: ["violations"],
+    ...(rules && {runOnly: {type: "rule", values: rules}}),
   });
   return found.violations.map((rule) => ({
     rule: rule.id,
@@ -34,13 +37,16 @@ def axe():
     return AXE.read_text(encoding="utf-8")
 
 
-def barriers(frame):
-    """Return the serious and critical violations in a document, without those in its frames."""
+def barriers(frame, rules=None):
+    """Return the serious and critical violations in a document, without those in its frames.
+
+    `rules` are the names of the rules to check; without any, all that axe-core checks by itself.
+    """
     if not frame.evaluate("typeof axe === 'object'"):
         frame.evaluate(axe())
     return [
         f"{found['rule']}: {target} {html[:300]}\n{summary}"
-        for found in frame.evaluate(RUN)
+        for found in frame.evaluate(RUN, rules)
         if found["impact"] in BARRIERS
         for target, html, summary in found["nodes"]
     ]
@@ -58,7 +64,7 @@ def check_accessible(page, schemes=SCHEMES, widths=()):
     for width in widths or (before["width"],):
         if width != page.viewport_size["width"]:
             page.set_viewport_size({"width": width, "height": before["height"]})
-        for scheme in sorted(schemes, key=lambda each: each == own):
+        for i, scheme in enumerate(sorted(schemes, key=lambda each: each == own)):
             page.emulate_media(color_scheme=scheme)
             for frame in page.frames:
                 if not _in_view(frame):
@@ -68,7 +74,7 @@ def check_accessible(page, schemes=SCHEMES, widths=()):
                     arg=scheme == "dark",
                     polling=100,
                 )
-                for each in barriers(frame):
+                for each in barriers(frame, OF_COLOURS if i else None):
                     found.setdefault(each, f"{width} px, {scheme}, {frame.url.split('?')[0]}")
     page.emulate_media(color_scheme=own)
     if page.viewport_size != before:
