@@ -63,7 +63,7 @@ def check_accessible(page, schemes=SCHEMES, widths=()):
     dark = page.evaluate("matchMedia('(prefers-color-scheme: dark)').matches")
     own = SCHEMES[dark]
     found = {}
-    order = sorted(schemes, key=lambda each: each != own)
+    order = sorted(schemes, key=lambda each: each == own)
     for width in widths or (before["width"],):
         if width != page.viewport_size["width"]:
             page.set_viewport_size({"width": width, "height": before["height"]})
@@ -75,7 +75,6 @@ def check_accessible(page, schemes=SCHEMES, widths=()):
                 frame.wait_for_function(MODE, arg=scheme == "dark", polling=100)
                 for each in barriers(frame, ONLY_COLOURS if i else None):
                     found.setdefault(each, f"{width} px, {scheme}, {frame.url.split('?')[0]}")
-        order.reverse()  # at the next width, go on with the scheme that is shown
     page.emulate_media(color_scheme=own)
     if page.viewport_size != before:
         page.set_viewport_size(before)

@@ -343,7 +343,7 @@ def test_refusals_have_no_barriers(context, live_page):
           document.adoptedStyleSheets.push(sheet);
         }"""
     )
-    with pytest.raises(AssertionError, match="dark, .*color-contrast"):  # in the second scheme
+    with pytest.raises(AssertionError, match=r"dark, .*color-contrast"):  # in the second scheme
         check_accessible(page)
     page.close()
 
