@@ -182,7 +182,8 @@ def decided(context, deployed, schema):
     asked = []
     context.on("request", lambda request: asked.append(request.url))
     link = SimpleNamespace(link=deployed.link("stage"))
-    stage = Stage(context, link, schema, HOST, (1280, 900), "light", by_keyboard=False)
+    look = ((1280, 900), "light")
+    stage = Stage(context, link, schema, HOST, *look, by_keyboard=False, plots=False)
     stage.page.set_default_timeout(90_000)
     stage.open().send().decide()
     return SimpleNamespace(stage=stage, asked=asked)

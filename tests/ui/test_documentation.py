@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import threading
+from collections.abc import Iterator
 from contextlib import closing
 from typing import Any
 from urllib.parse import urlsplit
 
+import httpx
 import pytest
 
 from tests.parties.running import LiveServer
-from tests.ui.accessible import check_accessible
+from tests.ui.accessible import WITHOUT_CONTRAST, barriers, check_accessible
 from tests.ui.hosts import assert_names_no_other_host
 
 WIDTHS = (1280, 390)
@@ -95,9 +98,15 @@ class Documentation:
 
 
 @pytest.fixture(scope="module")
-def shown(context: Any, live_server: LiveServer) -> Documentation:
-    """Return the page, loaded once for the tests of the server's own address."""
-    return Documentation(context.new_page(), live_server.url)
+def proxy(live_server: LiveServer) -> Iterator[PrefixProxy]:
+    with closing(PrefixProxy(live_server.port)) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def shown(context: Any, proxy: PrefixProxy) -> Documentation:
+    """Return the page, loaded once, through a proxy that adds a prefix and has nothing else."""
+    return Documentation(context.new_page(), proxy.url)
 
 
 def assert_all_from(asked: list[str], url: str) -> None:
@@ -106,7 +115,7 @@ def assert_all_from(asked: list[str], url: str) -> None:
 
 
 def test_page_shows_every_call_and_contacts_no_other_host(
-    shown: Documentation, live_server: LiveServer
+    shown: Documentation, proxy: PrefixProxy
 ) -> None:
     calls = shown.page.evaluate(
         "async () => Object.values((await (await fetch('openapi.json')).json()).paths)"
@@ -119,7 +128,8 @@ def test_page_shows_every_call_and_contacts_no_other_host(
         assert excess <= 0, "nothing is cut off at the side"
     assert_names_no_other_host(shown.page)
     assert '"status"' in shown.try_health()
-    assert_all_from(shown.asked, live_server.url)
+    assert_all_from(shown.asked, proxy.url)
+    assert proxy.asked and all(path.startswith(proxy.prefix + b"/") for path in proxy.asked)
     assert shown.complaints == [], "such as of the Content-Security-Policy"
     shown.page.locator(".opblock-post .opblock-summary").first.click()
     shown.page.locator(".opblock-post .examples-select-element").first.wait_for()
@@ -129,29 +139,42 @@ def test_page_shows_every_call_and_contacts_no_other_host(
 def check_usable(page: Any) -> None:
     """Assert that the page has no barrier, once documentation.js has completed what is drawn.
 
-    No violation of a viewer needs an exception. The viewers have no dark mode.
+    No violation of a viewer needs an exception. The viewers have no dark mode, and a narrow window
+    shows no text that a wide one does not.
     """
     page.wait_for_function(COMPLETED)
-    check_accessible(page, ("light",), WIDTHS)
+    wide, narrow = WIDTHS
+    check_accessible(page, ("light",), (wide,))
+    page.set_viewport_size({"width": narrow, "height": 900})
+    assert barriers(page.main_frame, WITHOUT_CONTRAST) == []
 
 
 def test_redoc_shows_every_call_and_contacts_no_other_host(
-    context: Any, live_server: LiveServer
+    context: Any, proxy: PrefixProxy
 ) -> None:
-    """Through a proxy that adds a prefix, which has nothing else."""
-    with closing(PrefixProxy(live_server.port)) as proxy:
-        shown = Documentation(context.new_page(), proxy.url, "/redoc", "[data-section-id]")
-        calls = "[data-section-id*='operation/'], [data-section-id*='/paths/']"
-        shown.page.wait_for_selector(calls)
-        assert "POST" in shown.page.inner_text("#api").upper()
-        for width in WIDTHS:
-            shown.page.set_viewport_size({"width": width, "height": 900})
-            excess = shown.page.evaluate("document.documentElement.scrollWidth - innerWidth")
-            assert excess <= 0, "nothing is cut off at the side"
-        assert_names_no_other_host(shown.page)
-        assert_all_from(shown.asked, proxy.url)
-        assert shown.complaints == [], "such as of the Content-Security-Policy"
-        check_usable(shown.page)
+    shown = Documentation(context.new_page(), proxy.url, "/redoc", "[data-section-id]")
+    calls = "[data-section-id*='operation/'], [data-section-id*='/paths/']"
+    shown.page.wait_for_selector(calls)
+    assert "POST" in shown.page.inner_text("#api").upper()
+    for width in WIDTHS:
+        shown.page.set_viewport_size({"width": width, "height": 900})
+        excess = shown.page.evaluate("document.documentElement.scrollWidth - innerWidth")
+        assert excess <= 0, "nothing is cut off at the side"
+    assert_names_no_other_host(shown.page)
+    assert_all_from(shown.asked, proxy.url)
+    assert shown.complaints == [], "such as of the Content-Security-Policy"
+    check_usable(shown.page)
+    shown.page.close()
+
+
+@pytest.mark.parametrize("path", ["docs", "redoc"])
+def test_what_a_page_links_is_there_without_a_proxy_too(live_server: LiveServer, path: str) -> None:
+    with httpx.Client(base_url=live_server.url, trust_env=False) as http:
+        page = http.get(path)
+        linked = re.findall(r'(?:src|href|spec-url)="([^":]+)"', page.text)
+        assert len(linked) >= 3
+        for name in (*linked, "openapi.json"):  # the last is named in a script of /docs
+            assert http.get(str(page.url.join(name))).status_code == 200, name
 
 
 def test_content_security_policy_blocks_other_hosts(shown: Documentation) -> None:
@@ -165,14 +188,3 @@ def test_content_security_policy_blocks_other_hosts(shown: Documentation) -> Non
             kind,
         )
         assert refused == "http://elsewhere.example/x"
-
-
-def test_page_works_behind_a_proxy_that_adds_a_prefix(
-    context: Any, live_server: LiveServer
-) -> None:
-    with closing(PrefixProxy(live_server.port)) as proxy:
-        shown = Documentation(context.new_page(), proxy.url)
-        assert '"status"' in shown.try_health()
-        assert proxy.asked
-        assert all(path.startswith(proxy.prefix + b"/") for path in proxy.asked)
-        assert shown.complaints == []

@@ -17,6 +17,7 @@ from model.levels import levels_of
 from model.reasons import principal_reasons
 from tests.training.south_german_file import south_german_file
 from tests.ui.demos import Demo
+from tests.ui.test_stage import without_plots
 from training import south_german
 from training.data import training_frame
 
@@ -85,6 +86,7 @@ def test_real_loans_from_a_draft_to_a_notice(deployment, tmp_path, browser):
         demo.wait_for("Triseal is ready")
         page = browser.new_page()
         page.set_default_timeout(40_000)
+        without_plots(page)
         page.goto(demo.link)
         page.click("#new")
         frames = {

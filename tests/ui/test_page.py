@@ -336,6 +336,15 @@ def test_refusals_have_no_barriers(context, live_page):
     page.evaluate("document.querySelector('main').append(document.createElement('button'))")
     with pytest.raises(AssertionError, match="button-name"):
         check_accessible(page)
+    page.evaluate(
+        """() => {
+          const sheet = new CSSStyleSheet();
+          sheet.replaceSync("@media (prefers-color-scheme: dark) {h1 {color: #222}}");
+          document.adoptedStyleSheets.push(sheet);
+        }"""
+    )
+    with pytest.raises(AssertionError, match=r"dark, .*color-contrast"):  # in the second scheme
+        check_accessible(page)
     page.close()
 
 
