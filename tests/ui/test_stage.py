@@ -92,11 +92,7 @@ def without_plots(page):
 
 
 class Stage:
-    """The stage in a new browser session.
-
-    With `by_keyboard`, buttons of the stage and of the first party are pressed without a pointer;
-    the other parties' pages are of the same code.
-    """
+    """The stage in a new browser session; `by_keyboard` presses buttons without a pointer."""
 
     def __init__(self, context, demo, schema, host, size, scheme, by_keyboard, plots=True):
         self.by_keyboard = by_keyboard
@@ -176,7 +172,7 @@ class Stage:
     def press(self, button, done, parties=None):
         """Press a button in every frame, and wait for a selector in every frame."""
         for name in parties or self.names:
-            if self.by_keyboard and name == self.names[0]:
+            if self.by_keyboard:
                 keyboard.press(self.page, button, self.content(name))
             else:
                 self.frame(name).locator(button).click()
@@ -430,7 +426,7 @@ def test_reloaded_page_keeps_its_application(wide, turned):
 
 
 def test_all_steps_from_keys_to_explanation(wide, demo, schema, signs_oracle, turned):
-    """The bank has sent its record already; the applicant presses its buttons by keyboard."""
+    """The bank has sent its record already; all buttons are pressed by keyboard."""
     one, record = wide, turned
     prints = {one.text(name, ".ts-print code") for name in one.names}
     assert len(prints) == 1
