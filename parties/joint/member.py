@@ -315,8 +315,7 @@ class JointMember:
                 with self._alone() as own:
                     own.not_queued(error)
                 return True
-            waited = request.waiting is not None and request.waiting.seconds > 0
-            seconds = 0.0 if waited else perf_counter() - start
+            seconds = 0.0 if request.waiting.seconds else perf_counter() - start
             with self._alone() as own:
                 changed |= own.take(found, request, seconds)
                 changed |= own.act(answer)

@@ -91,7 +91,7 @@ class Request:
     """This party's new permits, by program."""
     consents: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """This party's receipts that the server lacks, by program."""
-    waiting: Waiting | None = None
+    waiting: Waiting = field(default_factory=Waiting)
     run: str | None = None
     """The program to run, if it is this party's turn to request it."""
 
@@ -303,6 +303,7 @@ class MemberState:
         permits = {program: self.protocol.permit(program, time.time()) for program in self._due()}
         receipts = self._receipts(permits)
         after, looks = self.remembered.cursor, self.looks
+        waiting = waiting or Waiting()
         return Request(self.token, messages, after, looks, permits, receipts, waiting, run)
 
     def next_request(self, wait: float, answer: bool) -> Request:
@@ -440,9 +441,8 @@ class MemberState:
             changed |= self.tag != found.tag
             self.note(found.state)
             self.tag = found.tag
-        ended = request.waiting.until_ended if request.waiting else None
-        if ended and found.result:
-            self._results[ended] = found.result
+        if request.waiting.until_ended and found.result:
+            self._results[request.waiting.until_ended] = found.result
         try:
             for message in found.messages:
                 if message.number <= self.remembered.cursor:

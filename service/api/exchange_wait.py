@@ -40,7 +40,7 @@ class Wait:
         slots = found.state.slots_of(request.until_filled)
         self._slots = {(slot.party, slot.file_name) for slot in slots if slot.sha256 is None}
         run = found.state.programs.get(request.until_ended or "")
-        self._run = run is not None and not (run.stopped or is_checked(found.state, run))
+        self._run = run is not None and not (run.stopped or _is_checked(found.state, run))
         self._conditions = bool(request.until or request.until_filled or request.until_ended)
         changed = request.seen != "" and found.tag != request.seen
         self.has_news = bool(request.messages or found.messages) or changed
@@ -73,7 +73,7 @@ class Wait:
         return Effect.NEWS if has_news else Effect.NONE
 
 
-def is_checked(state: ApplicationState, run: ProgramState) -> bool:
+def _is_checked(state: ApplicationState, run: ProgramState) -> bool:
     """Return True if the run is done and all witnesses have given their statements on it."""
     return run.status == "done" and all(w.key in run.statements for w in state.witnesses)
 
@@ -83,4 +83,4 @@ def gives_result(request: ExchangeRequest, state: ApplicationState) -> bool:
     run = state.programs.get(request.until_ended or "")
     if run is None or not request.with_result:
         return False
-    return is_checked(state, run) and (run.result_bytes or 0) <= MAXIMUM_RESULT
+    return _is_checked(state, run) and (run.result_bytes or 0) <= MAXIMUM_RESULT

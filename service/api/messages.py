@@ -146,7 +146,7 @@ async def messages(
     summary="Post and read messages",
     response_description="The numbers of the posted messages, new messages, and the "
     "application's state.",
-    responses=problems(*dict.fromkeys((*_POSTED, *GIVEN, ReceiptInvalid, *ASKED))),
+    responses=problems(*_POSTED, *GIVEN, ReceiptInvalid, *ASKED),
 )
 async def exchange(
     client_id: ClientId,

@@ -55,8 +55,8 @@ class Subscription(asyncio.Event):
 
     def take(self) -> list[Change | None]:
         """Clear the event; returns the changes since it was cleared last, oldest first."""
-        changes, self._changes = self._changes, []
-        super().clear()
+        changes = list(self._changes)
+        self.clear()
         return changes
 
 

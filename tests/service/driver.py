@@ -85,11 +85,7 @@ class Server(servers.Server):
     def filled(self, order: bytes = b"bits") -> Application:
         """Open an application with all uploads for `decide`; `order` is for the stand-in engine."""
         application = self.joined()
-        first, *_ = application.parties
-        for party in application.parties:
-            sent = application.send(party, payload=order if party == first else b"bits")
-            assert sent.status_code == 200, sent.text
-        assert application.send(first, EVALUATION_KEY).status_code == 200
+        application.fill(order)
         return application
 
 
@@ -159,6 +155,14 @@ class Application:
             receipt = answer.json()
             self.sent[receipt["client_type"], receipt["file_name"]] = receipt["sha256"]
         return answer
+
+    def fill(self, order: bytes = b"bits") -> None:
+        """Send all uploads for `decide`; `order` is for the stand-in engine."""
+        first, *_ = self.parties
+        for party in self.parties:
+            sent = self.send(party, payload=order if party == first else b"bits")
+            assert sent.status_code == 200, sent.text
+        assert self.send(first, EVALUATION_KEY).status_code == 200
 
     def explanation(self) -> httpx.Response:
         return self.send(self.parties[-1], EXPLANATION_INPUTS)

@@ -168,7 +168,7 @@ def test_redoc_shows_every_call_and_contacts_no_other_host(
 
 
 @pytest.mark.parametrize("path", ["docs", "redoc"])
-def test_what_a_page_links_is_there_without_a_proxy_too(live_server: LiveServer, path: str) -> None:
+def test_links_of_a_page_work_without_a_proxy_too(live_server: LiveServer, path: str) -> None:
     with httpx.Client(base_url=live_server.url, trust_env=False) as http:
         page = http.get(path)
         linked = re.findall(r'(?:src|href|spec-url)="([^":]+)"', page.text)

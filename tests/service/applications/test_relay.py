@@ -185,9 +185,7 @@ def test_watch_token_gives_only_state_and_traffic(server: Server) -> None:
 def test_traffic_lists_runs_and_the_first_fetch(server: Server) -> None:
     application, watch = watched(server)
     a, b, c = application.parties
-    for party in application.parties:
-        application.send(party)
-    application.send(a, "evaluation_key")
+    application.fill()
     application.run()
     application.run()
     for _ in range(3):
@@ -676,10 +674,8 @@ def test_an_exchange_waits_for_the_slots_of_all_parties(server: Server) -> None:
 
 def test_an_exchange_waits_for_the_end_of_a_run(server: Server) -> None:
     application = server.joined()
-    a, b, _ = application.parties
-    for party in application.parties:
-        application.send(party)
-    application.send(a, "evaluation_key")
+    _, b, _ = application.parties
+    application.fill()
     seen = exchange(application, b).json()["tag"]
     request = {"wait": 20, "seen": seen, "until_ended": "decide", "linger": 2}
     with ThreadPoolExecutor(1) as pool:
@@ -693,9 +689,7 @@ def test_an_exchange_waits_for_the_end_of_a_run(server: Server) -> None:
 def test_an_exchange_runs_a_program_and_returns_its_result(server: Server) -> None:
     application, watch = watched(server)
     a, b, _ = application.parties
-    for party in application.parties:
-        application.send(party)
-    application.send(a, "evaluation_key")
+    application.fill()
     request = {"wait": 20, "until_ended": "decide", "with_result": True}
     with ThreadPoolExecutor(1) as pool:
         other = pool.submit(exchange, application, b, linger=2, **request)
@@ -741,9 +735,7 @@ def test_an_exchange_needs_the_scopes_of_the_calls_that_it_replaces(
     application.join(a, scopes=scopes)
     for party in (b, c):
         application.join(party)
-    for party in application.parties:
-        application.send(party)
-    application.send(a, "evaluation_key")
+    application.fill()
     application.permit()
     asked = {"run": "decide", "wait": 20, "until_ended": "decide", "with_result": True}
     refused(exchange(application, a, **asked), 403, "forbidden-scope")
