@@ -21,6 +21,7 @@ from ui.units import (
     facts_html,
     join_words,
     show_bytes,
+    show_fetched,
     show_hex,
     show_number,
     show_remaining,
@@ -195,10 +196,7 @@ def decision_panel(state: PageState, public: PublicModel, referral: str = PLAYS_
         else "<p>The program opens only the decision, without a score.</p>"
     )
     follows = f"<p>{escape(referral)}</p>" if decision.referred else ""
-    facts = [
-        ("Result", show_bytes(decision.size)),
-        ("Fetched and opened in", show_seconds(decision.seconds)),
-    ]
+    facts = [("Fetched and opened", show_fetched(decision.size, decision.seconds))]
     return _outdated(state) + (
         f'<div class="ts-decision {kind}" role="status"><b aria-hidden="true">{sign}</b><div>'
         f'<p class="ts-word">{escape(word.capitalize())}</p>{follows}{score}</div></div>'
@@ -215,7 +213,7 @@ def explanation_panel(state: PageState, public: PublicModel) -> str:
         return _empty("Not explained yet.")
     facts = [
         ("Evaluated in", show_seconds(found.run_seconds)),
-        ("Fetched and opened", f"{show_bytes(found.size)} in {show_seconds(found.seconds)}"),
+        ("Fetched and opened", show_fetched(found.size, found.seconds)),
     ]
     text = escape(found.explanation.text)
     return (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from engines.interface import REASONS, PublicModel
 from parties.results import ReasonsOpened
-from ui.units import escape, facts_html, show_bytes, show_seconds
+from ui.units import escape, facts_html, show_fetched, show_seconds
 
 TITLE = "The reasons"
 AGAINST = "The principal reasons for a denial, at most four, in the lender's words."
@@ -21,10 +21,9 @@ def reasons_html(found: ReasonsOpened) -> str:
     """Return the reasons in the schema's wording, or why there are none, with sizes and times."""
     items = "".join(f"<li>{escape(sentence)}</li>" for sentence in found.sentences)
     listed = f'<ol class="ts-reasons">{items}</ol>' if items else ""
-    took = f"{show_bytes(found.size)} in {show_seconds(found.seconds)}"
     facts = [
         ("Evaluated in", show_seconds(found.run_seconds)),
-        ("Fetched and opened", took),
+        ("Fetched and opened", show_fetched(found.size, found.seconds)),
     ]
     kind = "ts-note" if listed else "ts-says"
     return f'{listed}<p class="{kind}" role="status">{escape(found.remark)}</p>{facts_html(facts)}'

@@ -52,8 +52,8 @@ def _row(message: Message, labels: dict[str, str], encrypted: bool, looks: bool 
     between = SERVER not in (message.sender, message.receiver) and not message.relayed
     size = show_bytes(message.size) if message.size else "request"
     time = "not through the server" if between else show_seconds(message.seconds)
-    if message.relayed and not message.seconds:
-        time = "received"
+    if not (between or message.seconds):  # it came or went with a call that waited
+        time = "sent" if message.receiver == SERVER else "received"
     digest = f"<code>{escape(message.sha256[:12])}…</code>" if message.sha256 else ""
     if looks:
         shown = show_hex(message.preview[:LOOK_DIGITS])

@@ -33,6 +33,11 @@ def show_remaining(seconds: int) -> str:
     return f"{max(1, seconds)} s" if seconds < 100 else f"{round(seconds / 60)} min"
 
 
+def show_fetched(size: int, seconds: float) -> str:
+    """Format the size of a result in bytes, and the time to fetch it unless that is unknown (0)."""
+    return f"{show_bytes(size)} in {show_seconds(seconds)}" if seconds else show_bytes(size)
+
+
 def show_seconds(seconds: float) -> str:
     """Format a duration, for example `0.4 ms`, `72 ms`, `1.2 s` or `3 min 5 s`."""
     if seconds < 0.00005:

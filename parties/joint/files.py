@@ -57,7 +57,10 @@ _PHRASES = {
 
 
 class Fetched(BaseModel):
-    """Facts about an encrypted result, as fetched: size in bytes, time to fetch it in seconds."""
+    """Facts about an encrypted result, as fetched: size in bytes, time to fetch it in seconds.
+
+    The time is 0 if the result came with an exchange, which waited for it.
+    """
 
     size: int
     seconds: float

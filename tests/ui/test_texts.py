@@ -29,7 +29,14 @@ from ui.plot_data import plot_data
 from ui.plots import explanation_figure
 from ui.state import PageState
 from ui.timeline import timeline
-from ui.units import join_words, show_bytes, show_hex, show_number, show_seconds
+from ui.units import (
+    join_words,
+    show_bytes,
+    show_fetched,
+    show_hex,
+    show_number,
+    show_seconds,
+)
 from utils.errors import RunCancelled
 
 ID = "ab" * 16
@@ -391,6 +398,8 @@ def test_malformed_benchmark_is_tolerated(tmp_path, found):
         (show_bytes(999), "999 B"),
         (show_bytes(1234), "1.2 kB"),
         (show_bytes(27_400_000), "27 MB"),
+        (show_fetched(33_000, 0.0721), "33 kB in 72 ms"),
+        (show_fetched(33_000, 0.0), "33 kB"),
         (show_seconds(0.0), "< 0.1 ms"),
         (show_seconds(0.0721), "72 ms"),
         (show_seconds(185), "3 min 5 s"),
