@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import pytest
 
 from tests.parties.running import until
 from tests.preloaded import Copy, Preloaded, PreloadedProcesses
+from tests.preloaded_process import NUMBER
 from utils.child_process import environment
 
 REPORTS = """
@@ -73,6 +75,20 @@ def test_signals_reach_a_copy_alone(preloaded: Preloaded, tmp_path: Path) -> Non
         assert copy.wait(30) == -number
         copy.kill()  # nothing happens to what has ended
     assert run(preloaded, tmp_path, "").wait(30) == 0
+
+
+def test_signal_to_a_copy_that_ends_at_this_moment_is_no_error() -> None:
+    """The process is gone, and its status has not arrived yet."""
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    told, report = os.pipe()
+    os.write(report, NUMBER.pack(ended.pid))
+    copy = Copy(("ended",), told)
+    assert copy.poll() is None
+    copy.send_signal(signal.SIGTERM)
+    os.write(report, NUMBER.pack(signal.SIGTERM))  # as a wait status
+    os.close(report)
+    assert copy.wait(0) == -signal.SIGTERM
 
 
 def test_error_is_printed_as_by_the_interpreter(preloaded: Preloaded, tmp_path: Path) -> None:
