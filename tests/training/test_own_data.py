@@ -11,6 +11,8 @@ import random
 import re
 import subprocess
 import sys
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
 
 import pytest
@@ -143,10 +145,14 @@ def write_files(folder, schema, rows):
 
 
 def in_this_process(module, *arguments):
-    """Run a command in this process; training tries only two shapes, which saves most of it."""
-    with pytest.MonkeyPatch.context() as patched:
+    """Run a command in this process; training tries only two shapes, which saves most of it.
+
+    Returns its output.
+    """
+    with pytest.MonkeyPatch.context() as patched, redirect_stdout(StringIO()) as printed:
         patched.setattr(training.train, "SHAPES", training.train.SHAPES[1:3])
         assert importlib.import_module(module).main([str(argument) for argument in arguments]) == 0
+    return printed.getvalue()
 
 
 def train_and_compile(folder, schema, rows, target, engines, run=command):
@@ -172,7 +178,7 @@ def two_parties(tmp_path_factory):
 @pytest.fixture(scope="module")
 def four_parties(tmp_path_factory):
     folder = tmp_path_factory.mktemp("four_parties")
-    return train_and_compile(folder, TENANCY, tenancy_rows(), None, ["clear"])
+    return train_and_compile(folder, TENANCY, tenancy_rows(), None, ["clear"], in_this_process)
 
 
 @pytest.fixture(scope="module")
