@@ -13,8 +13,8 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp
 
 from ui.buttons import HEAD as BUTTONS
+from ui.gradio_document import GradioDocument
 from ui.guard import PageGuard
-from ui.link_previews import WithoutLinkPreviews
 from ui.places import Place
 from ui.streams import PageServer
 from ui.theme import STYLE, theme
@@ -63,7 +63,7 @@ def serve_page(
     `around` wraps the guarded page, for calls that have an access control of their own.
     """
     config = uvicorn.Config(
-        around(PageGuard(WithoutLinkPreviews(app_of(page, place, head)), place)),
+        around(PageGuard(GradioDocument(app_of(page, place, head)), place)),
         http="httptools",
         host=place.host,
         port=place.port,

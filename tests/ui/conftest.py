@@ -28,6 +28,14 @@ from utils.ports import free_port
 
 __all__ = ["live_server", "oracle"]
 
+COUNT_FRAMES = """
+{
+  const ask = requestAnimationFrame.bind(window);
+  window.framesAsked = 0;
+  window.requestAnimationFrame = (draw) => { framesAsked += 1; return ask(draw); };
+}"""
+"""Counts the animation frames that a page asks for; run before all scripts of the page."""
+
 STRANGERS = frozenset({"elsewhere.example", "evil.example", "evil6.example"})
 """Names of foreign pages that tests open on purpose."""
 
@@ -230,6 +238,7 @@ def open_page(context, live_page):
         page.set_default_timeout(40_000)
         page.asked = []
         page.on("request", lambda request: page.asked.append(request.url))
+        page.add_init_script(COUNT_FRAMES)
         page.goto(live_page.link)
         page.wait_for_selector("#make-keys")
         return page

@@ -113,6 +113,7 @@ def narrow(open_page):
 def test_steps_out_of_order_and_invalid_values_are_named(wide):
     page = wide  # just loaded
     check_accessible(page)
+    assert_draws_nothing(page)
     assert_names_no_other_host(page)
     for button in ("#run", "#send-all", "#send-bank", "#open-decision", "#explain"):
         assert "Make the keys first" in why_not(page, button)
@@ -285,6 +286,17 @@ def test_browser_sessions_are_separate(wide, narrow):
     assert "Send 0/3" in text(narrow, ".ts-strip")
     ids = [text(page, "dt:text-is('Application') + dd") for page in (wide, narrow)]
     assert len(set(ids)) == 2
+
+
+def assert_draws_nothing(page):
+    """A page on which nothing happens soon asks for no animation frame within half a second."""
+    asked = -1
+    for _ in range(20):
+        before, asked = asked, page.evaluate("framesAsked")
+        if asked == before:
+            return
+        page.wait_for_timeout(500)
+    raise AssertionError("an idle page draws frames")
 
 
 # Elements that reach out of the window, as text. The container clips overflow, so each element is

@@ -1,7 +1,11 @@
-"""Removal of the hosts of Gradio's makers that Gradio puts into a page.
+"""Changes to the HTML documents that Gradio serves.
 
-They are in tags for link previews and in example files of its API's description. No page of a
-privacy product should name a foreign host.
+Addresses of its makers' hosts are removed: they are in tags for link previews and in example files
+of its API's description, and no page of a privacy product should name a foreign host.
+
+A script is added that ends clocks nobody sees. Each of Gradio's notices that something is under way
+counts seconds in an animation loop, also while it is hidden, and that of the loading page for ever:
+an idle page drew a frame 60 times a second.
 """
 
 from __future__ import annotations
@@ -13,10 +17,21 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 _TAG = re.compile(rb"""\s*<meta\s+(?:property="og:|name="twitter:)[^>]*>""")
 _EXAMPLE = re.compile(rb"https://(?:github|raw\.githubusercontent)\.com/gradio-app/[^\"\\\s]*")
+_HEAD = b"<head>"
+_SCRIPT = rb"""<script>
+{
+  const ask = requestAnimationFrame.bind(window);
+  const clock = /^\(\)=>\{[^{}]*performance\.now\(\)-[^{}]*\/1e3/;
+  const shown = '[data-testid="status-tracker"]:not(.hide)';
+  window.requestAnimationFrame = (draw) =>
+    clock.test(draw) && !document.querySelector(shown) ? 0 : ask(draw);
+}
+</script>"""
+"""First in the document, since Gradio's modules keep the function that they find at first."""
 
 
-class WithoutLinkPreviews:
-    """ASGI middleware that removes preview tags and addresses of examples from HTML documents."""
+class GradioDocument:
+    """ASGI middleware that makes these changes in HTML documents."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -40,6 +55,7 @@ class WithoutLinkPreviews:
                 if message.get("more_body"):
                     return
                 body = _EXAMPLE.sub(b"", _TAG.sub(b"", body))
+                body = body.replace(_HEAD, _HEAD + _SCRIPT, 1)
                 MutableHeaders(scope=start)["content-length"] = str(len(body))
                 await send(start)
                 message = {**message, "body": body}
