@@ -2,6 +2,7 @@
 
 import copy
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -197,6 +198,7 @@ def live_page(tmp_path_factory, live_server):
 def chromium_with(*options: str, hosts: frozenset[str] = STRANGERS):
     """Run Chromium with further options; skips the test if there is none.
 
+    Its pages are asked for reduced motion, since drawing without a GPU takes much of a test's time.
     At the end, no page has tried to reach another host than this machine and `hosts`.
     """
     pytest.importorskip("playwright.sync_api")
@@ -204,6 +206,7 @@ def chromium_with(*options: str, hosts: frozenset[str] = STRANGERS):
 
     try:
         with chromium(f"--host-resolver-rules={ONLY_THIS_MACHINE}", *options) as started:
+            started.new_context = partial(started.new_context, reduced_motion="reduce")
             asked = note_requests(started)
             yield started
     except ChromiumMissing as missing:

@@ -233,6 +233,9 @@ def test_run_can_be_queued_cancelled_and_repeated(wide, live_server, oracle, tmp
         page.click("#run")
         page.wait_for_selector(f"{strip} >> text=Running")
         assert "Running on the server" in text(page, run)
+        assert moving(page) == []  # as it was asked for reduced motion
+        page.emulate_media(reduced_motion="no-preference")
+        assert "ts-turn" in moving(page)
         page.click("#cancel-run")  # ends the worker
         page.wait_for_selector(f"{run} >> text=Cancelled. You can run it again")
     assert not page.is_visible("#cancel-run") and "Decide" in text(page, strip)
@@ -286,6 +289,15 @@ def test_browser_sessions_are_separate(wide, narrow):
     assert "Send 0/3" in text(narrow, ".ts-strip")
     ids = [text(page, "dt:text-is('Application') + dd") for page in (wide, narrow)]
     assert len(set(ids)) == 2
+
+
+def moving(page):
+    """Return the names of the animations of a page that do not end."""
+    return page.evaluate(
+        """() => document.getAnimations()
+            .filter(each => each.effect.getComputedTiming().iterations === Infinity)
+            .map(each => each.animationName)"""
+    )
 
 
 def assert_draws_nothing(page):
