@@ -214,6 +214,13 @@ def chromium_with(*options: str, hosts: frozenset[str] = STRANGERS):
     assert asked and other_hosts(asked) <= hosts, "pages tried to reach other hosts"
 
 
+def without_plots(page):
+    """Keep a page and its frames from loading Plotly, which takes each of them about a second."""
+    session = page.context.new_cdp_session(page)
+    session.send("Network.enable")
+    session.send("Network.setBlockedURLs", {"urls": ["*/assets/PlotlyPlot-*"]})
+
+
 @pytest.fixture(scope="module")  # while it exists, this thread can run no other event loop
 def browser():
     with chromium_with() as started:

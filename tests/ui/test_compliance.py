@@ -19,7 +19,7 @@ from tests.parties.running import standing_still
 from tests.service.driver import Server
 from tests.service.governance.test_gateway import OWNERS, Gateway, hex_of
 from tests.ui.accessible import check_accessible
-from tests.ui.conftest import chromium_with
+from tests.ui.conftest import chromium_with, without_plots
 from tests.ui.links import printed_link
 from tests.ui.test_page import assert_fits
 from ui.compliance import panels
@@ -221,15 +221,17 @@ class Compliance:
 
     def __init__(self, gateway, page, browser):
         self.gateway, self.page, self.browser = gateway, page, browser
+        self.context = browser.new_context()  # of all pages, so that they share what they load
         self.link = printed_link(page.log())
 
     def open(self, width=1280, scheme="light", clock=False):
-        context = self.browser.new_context(
-            viewport={"width": width, "height": 900}, color_scheme=scheme
-        )
-        page = context.new_page()
+        """Open the page; with a `clock`, which a test sets, it loads no plots."""
+        page = (self.browser.new_context() if clock else self.context).new_page()
         if clock:
             page.clock.install()
+            without_plots(page)
+        page.set_viewport_size({"width": width, "height": 900})
+        page.emulate_media(color_scheme=scheme)
         page.set_default_timeout(40_000)
         page.goto(self.link)
         page.wait_for_selector(ROW)
@@ -392,7 +394,7 @@ def test_page_fits_into_a_narrow_window(compliance, page):
         each.wait_for_selector(".ts-rules tbody tr")
         assert_fits(each)
         assert each.evaluate("document.documentElement.scrollHeight") < 5000
-    dark.context.close()
+    dark.close()
     check_accessible(page)
     page.set_viewport_size({"width": 1280, "height": 900})
 

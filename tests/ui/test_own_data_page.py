@@ -16,8 +16,8 @@ from features.schema import BooleanColumn, OrdinalColumn
 from model.levels import levels_of
 from model.reasons import principal_reasons
 from tests.training.south_german_file import south_german_file
+from tests.ui.conftest import without_plots
 from tests.ui.demos import Demo
-from tests.ui.test_stage import without_plots
 from training import south_german
 from training.data import training_frame
 

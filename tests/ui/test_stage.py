@@ -27,7 +27,7 @@ from parties.joint.codes import open_joint
 from tests.parties.running import Oracle, until
 from tests.ui import keyboard
 from tests.ui.accessible import check_accessible
-from tests.ui.conftest import LivePage, chromium_with
+from tests.ui.conftest import LivePage, chromium_with, without_plots
 from tests.ui.demos import Demo, alive, free_ports, relayed_from_ipv4
 from tests.ui.foreign import (
     CALL,
@@ -84,13 +84,6 @@ def browser():
         yield started
 
 
-def without_plots(page):
-    """Keep a page and its frames from loading Plotly, which takes each of them about a second."""
-    session = page.context.new_cdp_session(page)
-    session.send("Network.enable")
-    session.send("Network.setBlockedURLs", {"urls": ["*/assets/PlotlyPlot-*"]})
-
-
 class Stage:
     """The stage in a new browser session; `by_keyboard` presses buttons without a pointer."""
 
@@ -115,8 +108,10 @@ class Stage:
 
     def show(self, party):
         """In a narrow window, choose the party whose page is shown."""
+        if self.page.viewport_size["width"] > 720:
+            return
         tab = self.page.locator(f'.ts-tabs input[value="{party}"]')
-        if self.page.locator(".ts-tabs").is_visible() and not tab.is_checked():
+        if not tab.is_checked():
             tab.dispatch_event("click")  # it may be below the steps, which stay in view
 
     def frame(self, party):
