@@ -328,19 +328,27 @@ def test_new_entries_appear_and_filters_narrow(compliance, page):
 
 
 def test_hidden_tab_asks_for_nothing(compliance):
-    page, asked = compliance.open(clock=True), []
-    page.on("request", lambda request: asked.append(request.url))
+    page, asked, under_way = compliance.open(clock=True), [], set()
+    page.on("request", lambda request: (asked.append(request.url), under_way.add(request)))
+    for ended in ("requestfinished", "requestfailed"):
+        page.on(ended, lambda request: under_way.discard(request))
     with page.expect_response(lambda answer: "queue/join" in answer.url):
         page.clock.fast_forward(TICK_MILLISECONDS)  # the control
-    page.evaluate("""() => {
-        Object.defineProperty(document, "hidden", {value: true});
-        document.dispatchEvent(new Event("visibilitychange"));
-    }""")
-    for _ in range(100):  # until the calls that were under way have ended
-        asked.clear()
-        page.clock.fast_forward(TICK_MILLISECONDS)
-        if not asked:
+    stop = page.evaluate(
+        "gradio_config.dependencies.findIndex(each => each.api_name === 'stop_timer')"
+    )
+    with page.expect_request_finished(
+        lambda request: "queue/join" in request.url and request.post_data_json["fn_index"] == stop
+    ):
+        page.evaluate("""() => {
+            Object.defineProperty(document, "hidden", {value: true});
+            document.dispatchEvent(new Event("visibilitychange"));
+        }""")
+    for _ in range(400):  # until its answer and those to earlier calls have arrived
+        page.wait_for_timeout(50)
+        if not under_way:
             break
+    asked.clear()
     for _ in range(10):
         page.clock.fast_forward(TICK_MILLISECONDS)
         page.evaluate("fetch('config', {method: 'HEAD'})")  # what was asked before has arrived
