@@ -18,8 +18,8 @@ CONCRETE_COMPILE := $(findstring concrete,$(ENGINES))
 # Without bytecode files, every process would compile its libraries again, which takes seconds.
 unexport PYTHONDONTWRITEBYTECODE
 
-# In four processes, since many tests wait; a file's tests share what is expensive to make.
-PARALLEL := --numprocesses 4 --dist loadfile --no-loadscope-reorder
+# In three processes, since many tests wait; a file's tests share what is expensive to make.
+PARALLEL := --numprocesses 3 --dist loadfile --no-loadscope-reorder
 # Their order is that of tests/conftest.py.
 CORE_TESTS := $(filter-out tests/concrete tests/flower tests/__pycache__, \
 	$(patsubst %/,%,$(wildcard tests/*/)) $(wildcard tests/test_*.py))
@@ -34,7 +34,7 @@ QUICK_TESTS := tests/features tests/model tests/engines tests/utils tests/partie
 	tests/test_docs.py tests/test_docs_security.py tests/test_layers.py tests/test_makefile.py \
 	tests/test_requirements.py
 
-.PHONY: demo help check test core-tests other-tests concrete-tests flower-tests test-postgresql setup setup-concrete setup-flower setup-test setup-cluster train compile
+.PHONY: demo help check test core-tests other-tests concrete-tests flower-tests test-postgresql setup setup-concrete setup-flower setup-tools setup-test setup-cluster train compile
 .PHONY: evaluate federated bench bench-federated load faults fuzz lint docs lock clean
 
 demo: $(if $(CONCRETE_ENGINE),setup-concrete,setup)  ## start server, witness, parties and stage (the default target)
@@ -52,15 +52,18 @@ check test core-tests concrete-tests flower-tests test-postgresql: export OMP_NU
 check: setup-tests lint  ## lint, types and the quick tests
 	$(RUN) -m pytest $(PARALLEL) $(QUICK_TESTS)
 
-# The checkers use one core, so they run beside the tests, and after them those of the other
-# environments; if one fails, the others still run to their end, and `make test` fails.
-test: setup-test  ## everything: lint, types and all tests
+# The checkers use one core, so they run beside the core tests; after them, the other environments
+# are installed and their tests run. If one fails, the others still run to their end, and `make test`
+# fails.
+test: setup-tools  ## everything: lint, types and all tests
 	@$(MAKE) --no-print-directory --jobs 2 --keep-going core-tests other-tests
 
-other-tests: lint concrete-tests flower-tests
+other-tests: lint flower-tests concrete-tests
 
+# Concrete computes without a pause: with a lower priority, it takes the time that the core tests
+# leave while they wait.
 concrete-tests: setup-concrete
-	$(RUN_CONCRETE) -m pytest $(PARALLEL) --numprocesses 1 $(CONCRETE_TESTS)
+	nice -n 5 $(RUN_CONCRETE) -m pytest $(PARALLEL) --numprocesses 1 $(CONCRETE_TESTS)
 
 flower-tests: setup-flower
 	$(RUN_FLOWER) -m pytest $(PARALLEL) --numprocesses 1 --confcutdir tests/flower tests/flower
@@ -71,7 +74,7 @@ core-tests: setup-tests
 	$(RUN) -m pytest $(PARALLEL) $(CORE_TESTS)
 
 # The server's tests again, with every server on PostgreSQL.
-test-postgresql: setup-test  ## the server's tests, with every server on PostgreSQL
+test-postgresql: setup-tools  ## the server's tests, with every server on PostgreSQL
 	TRISEAL_TEST_ON_POSTGRESQL=1 $(RUN) -m pytest $(PARALLEL) tests/service
 
 setup:  ## install the core environment, .venv
@@ -90,11 +93,13 @@ setup-concrete:  ## install .venv-concrete, for the engines concrete and concret
 setup-flower:  ## install .venv-flower, for the Flower app
 	@scripts/environment $(FLOWER) flower $(PYTHON)
 
-setup-test: setup-tests setup-concrete setup-flower  ## install all environments, Chromium and PostgreSQL
+setup-tools: setup-tests  ## the same with Chromium, PostgreSQL and nginx, which tests start
 	@scripts/install_chromium
 	@scripts/install_axe
 	@scripts/install_postgresql
 	@scripts/install_nginx
+
+setup-test: setup-tools setup-concrete setup-flower  ## install everything that any test needs
 
 setup-cluster: setup-tests  ## install what a Ray cluster needs
 
@@ -117,15 +122,15 @@ bench: setup-training setup-concrete  ## measure all engines, and write the tabl
 bench-federated: setup-training  ## measure the training of several lenders
 	$(RUN) -m training.measure.federated --json docs/federated.json --document docs/FEDERATED.md $(OPTIONS)
 
-load: setup-test  ## measure the server under load
+load: setup-tools  ## measure the server under load
 	$(RUN) -m trials.load $(OPTIONS)
 
-faults: setup-test  ## try the server with injected failures
+faults: setup-tools  ## try the server with injected failures
 	$(RUN) -m trials.faults $(OPTIONS)
 	$(RUN) -m trials.uses $(USES_OPTIONS)
 	$(RUN) -m trials.federated $(FEDERATED_OPTIONS)
 
-fuzz: setup-test  ## try the decoders with random input, guided by coverage
+fuzz: setup-tools  ## try the decoders with random input, guided by coverage
 	@scripts/environment $(VENV) fuzz $(PYTHON)
 	$(RUN) -m tests.fuzz.coverage_guided $(OPTIONS)
 

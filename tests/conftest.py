@@ -34,11 +34,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Sort the files; the tests of each keep their order, and share what is expensive to make."""
     ranks = {ROOT / "tests" / name: rank for rank, name in enumerate(LONGEST_FIRST)}
 
-    def rank(item: pytest.Item) -> int:
-        places = (item.path, *item.path.parents)
+    @lru_cache
+    def rank(path: Path) -> int:
+        places = (path, *path.parents)
         return min((ranks[place] for place in places if place in ranks), default=len(ranks))
 
-    items.sort(key=rank)
+    items.sort(key=lambda item: rank(item.path))
 
 
 def pytest_collection_finish() -> None:
@@ -49,25 +50,41 @@ def pytest_collection_finish() -> None:
 ROOT = Path(__file__).resolve().parent.parent
 LONGEST_FIRST = (
     "ui/test_stage.py",
-    "ui/test_own_data_page.py",
-    "trials/test_load.py",
     "ui/test_page.py",
+    "parties/joint/test_member.py",
+    "ui/test_own_data_page.py",
+    "service/storage/test_disk_full.py",
+    "parties/joint/test_signs.py",
+    "service/execution/test_ray.py",
+    "ui/test_documentation.py",
+    "trials/test_load.py",
+    "test_federated_example.py",
     "training/measure/test_benchmark.py",
+    "ui/test_consent_pages.py",
+    "ui/test_compliance.py",
+    "ui/test_behind_a_proxy.py",
     "parties/test_expiry.py",
     "ui/federated/test_training_page.py",
+    "parties/joint/test_session.py",
     "trials/test_faults.py",
     "training/test_federated_demo.py",
     "attacks/test_schedules.py",
+    "parties/joint/test_levelled.py",
     "trials/test_federated.py",
-    "test_federated_example.py",
+    "service/applications/test_relay.py",
+    "service/applications/test_permits.py",
+    "parties/governance/test_owner.py",
     "ui",
     "trials",
-    "training",
+    "deploy",
+    "parties",
     "service",
+    "training",
 )
 """Files and folders that take longest, in the order in which parallel processes begin them.
 
-A long file that began last would be left for one process at the end.
+A long file that began last would be left for one process at the end; one that mostly waits is best
+begun while others compute.
 """
 METRICS = {
     "shape": "small",

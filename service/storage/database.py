@@ -264,7 +264,7 @@ class _Session(Session):
         forget_cursor(self)
         with _answering(self.info[_ON_FAULT]):
             super().__exit__(kind, error, trace)
-            if _fault(error) is not None:
+            if error is not None and _fault(error) is not None:
                 raise error
 
 

@@ -125,8 +125,8 @@ def test_evaluation_stops_at_the_first_wrong_explanation(
 
 
 def test_an_engine_that_was_not_compiled_is_reported(clear_deployment, capsys):
-    assert evaluate(clear_deployment, "--engine", "concrete") == 1
-    assert "was not compiled for engine concrete" in capsys.readouterr().err
+    assert evaluate(clear_deployment, "--engine", "levelled") == 1
+    assert "was not compiled for engine levelled" in capsys.readouterr().err
 
 
 def test_a_missing_deployment_is_reported(tmp_path, capsys):
@@ -269,8 +269,8 @@ def test_an_engine_runs_in_its_own_process(clear_deployment, layout):
 
 
 def test_an_engine_process_reports_why_it_cannot_start(clear_deployment):
-    with pytest.raises(DeploymentMissing, match="not compiled for engine concrete"):
-        EngineProcess("concrete", clear_deployment)
+    with pytest.raises(DeploymentMissing, match="not compiled for engine levelled"):
+        EngineProcess("levelled", clear_deployment)
 
 
 @pytest.fixture
