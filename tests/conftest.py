@@ -55,36 +55,25 @@ LONGEST_FIRST = (
     "ui/test_own_data_page.py",
     "service/storage/test_disk_full.py",
     "parties/joint/test_signs.py",
-    "service/execution/test_ray.py",
-    "ui/test_documentation.py",
     "trials/test_load.py",
-    "test_federated_example.py",
-    "training/measure/test_benchmark.py",
-    "ui/test_consent_pages.py",
-    "ui/test_compliance.py",
-    "ui/test_behind_a_proxy.py",
+    "service/execution/test_ray.py",
     "parties/test_expiry.py",
-    "ui/federated/test_training_page.py",
-    "parties/joint/test_session.py",
-    "trials/test_faults.py",
-    "training/test_federated_demo.py",
-    "attacks/test_schedules.py",
-    "parties/joint/test_levelled.py",
-    "trials/test_federated.py",
-    "service/applications/test_relay.py",
-    "service/applications/test_permits.py",
-    "parties/governance/test_owner.py",
+    "test_federated_example.py",
+    "parties/joint",
+    "ui/test_documentation.py",
+    "training/measure/test_benchmark.py",
+    "parties",
     "ui",
     "trials",
+    "attacks",
     "deploy",
-    "parties",
     "service",
     "training",
 )
 """Files and folders that take longest, in the order in which parallel processes begin them.
 
-A long file that began last would be left for one process at the end; one that mostly waits is best
-begun while others compute.
+A long file that began last would be left for one process at the end. Tests that mostly wait come
+while those of Concrete compute.
 """
 METRICS = {
     "shape": "small",
