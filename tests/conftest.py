@@ -60,20 +60,20 @@ LONGEST_FIRST = (
     "parties/test_expiry.py",
     "test_federated_example.py",
     "parties/joint",
+    "service",
+    "parties",
     "ui/test_documentation.py",
     "training/measure/test_benchmark.py",
-    "parties",
     "ui",
     "trials",
     "attacks",
     "deploy",
-    "service",
     "training",
 )
 """Files and folders that take longest, in the order in which parallel processes begin them.
 
-A long file that began last would be left for one process at the end. Tests that mostly wait come
-while those of Concrete compute.
+A long file that began last would be left for one process at the end. Those of the parties
+and of the server mostly wait, so they come while Concrete computes (Makefile).
 """
 METRICS = {
     "shape": "small",
