@@ -30,12 +30,16 @@ PIPE_CLOSED = 141
 
 
 def _is_imported_by_program() -> bool:
-    """Return True if the file that was started imports this one, not another module or a prompt."""
+    """Return True if the file that was started imports this one, not another module or a prompt.
+
+    Processes of multiprocessing import that file too, by the name `__mp_main__`.
+    """
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         importer = frame.f_globals
         if importer["__name__"] != __name__ and "importlib" not in importer["__name__"]:
-            return importer["__name__"] == "__main__" and "__file__" in importer
+            started = importer["__name__"] in ("__main__", "__mp_main__")
+            return started and "__file__" in importer
         frame = frame.f_back
     return False
 

@@ -116,7 +116,13 @@ except KeyboardInterrupt:
 
 @pytest.mark.parametrize(
     "command",
-    [["-m", "ui.demo"], ["-m", "parties"], ["server.py"], ["-m", "training.train"]],
+    [
+        ["-m", "ui.demo"],
+        ["-m", "parties"],
+        ["server.py"],
+        ["-m", "training.train"],
+        ["-c", "import runpy; runpy.run_module('ui.demo', run_name='__mp_main__')"],
+    ],
     ids=" ".join,
 )
 def test_real_process_ends_quietly_if_its_imports_are_interrupted(
