@@ -72,8 +72,8 @@ LONGEST_FIRST = (
 )
 """Files and folders that take longest, in the order in which parallel processes begin them.
 
-A long file that began last would be left for one process at the end. Those of the parties
-and of the server mostly wait, so they come while Concrete computes (Makefile).
+A long file that began last would be left for one process at the end. Tests of the parties and of
+the server mostly wait, so they run while Concrete computes (Makefile).
 """
 METRICS = {
     "shape": "small",

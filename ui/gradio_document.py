@@ -3,9 +3,9 @@
 Addresses of its makers' hosts are removed: they are in tags for link previews and in example files
 of its API's description, and no page of a privacy product should name a foreign host.
 
-A script is added that ends clocks nobody sees. Each of Gradio's notices that something is under way
-counts seconds in an animation loop, also while it is hidden, and that of the loading page for ever:
-an idle page drew a frame 60 times a second.
+A script is added that ends hidden clocks. Each of Gradio's notices of a pending event counts
+seconds in an animation loop, also while it is hidden, and that of the loading page for ever: an
+idle page drew 60 frames a second.
 """
 
 from __future__ import annotations
