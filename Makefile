@@ -34,7 +34,7 @@ QUICK_TESTS := tests/features tests/model tests/engines tests/utils tests/partie
 	tests/test_docs.py tests/test_docs_security.py tests/test_layers.py tests/test_makefile.py \
 	tests/test_requirements.py
 
-.PHONY: demo help check test core-tests other-tests concrete-tests flower-tests test-postgresql setup setup-concrete setup-flower setup-tools setup-test setup-cluster train compile
+.PHONY: demo help check test core-tests other-tests concrete-tests flower-tests test-postgresql setup setup-concrete setup-flower setup-tools setup-cluster train compile
 .PHONY: evaluate federated bench bench-federated load faults fuzz lint docs lock clean
 
 demo: $(if $(CONCRETE_ENGINE),setup-concrete,setup)  ## start server, witness, parties and stage (the default target)
@@ -86,20 +86,18 @@ setup-training:  ## the same with XGBoost and what training needs
 setup-tests:  ## the same with what the tests need
 	@scripts/environment $(VENV) test $(PYTHON)
 
-setup-concrete:  ## install .venv-concrete, for the engines concrete and concrete_ml (6 GB)
-	@test -x $(CONCRETE)/bin/python || echo "Concrete's libraries are about 6 GB: fetching them takes a minute or more."
-	@scripts/environment $(CONCRETE) concrete $(PYTHON)
-
-setup-flower:  ## install .venv-flower, for the Flower app
-	@scripts/environment $(FLOWER) flower $(PYTHON)
-
 setup-tools: setup-tests  ## the same with Chromium, PostgreSQL and nginx, which tests start
 	@scripts/install_chromium
 	@scripts/install_axe
 	@scripts/install_postgresql
 	@scripts/install_nginx
 
-setup-test: setup-tools setup-concrete setup-flower  ## install everything that any test needs
+setup-concrete:  ## install .venv-concrete, for the engines concrete and concrete_ml (6 GB)
+	@test -x $(CONCRETE)/bin/python || echo "Concrete's libraries are about 6 GB: fetching them takes a minute or more."
+	@scripts/environment $(CONCRETE) concrete $(PYTHON)
+
+setup-flower:  ## install .venv-flower, for the Flower app
+	@scripts/environment $(FLOWER) flower $(PYTHON)
 
 setup-cluster: setup-tests  ## install what a Ray cluster needs
 

@@ -44,7 +44,7 @@ def cluster(options: Namespace) -> Iterator[Evaluators]:
         from trials.ray_nodes import RAY, RayNodes
     except ImportError as error:
         raise EngineUnavailable(
-            "The trial needs the packages of the tests: run `make setup-test`."
+            "The trial needs the packages of the tests: run `make setup-tests`."
         ) from error
     if not RAY.exists():
         raise EngineUnavailable("Ray is not installed: run `make setup-cluster`.")

@@ -106,9 +106,14 @@ class Stage:
         self.asked.append(request.url)
         self.referrers.append(request.headers.get("referer"))
 
+    @property
+    def is_narrow(self):
+        """True if the window shows one party's page at a time (ui/style.css)."""
+        return self.page.viewport_size["width"] <= 720
+
     def show(self, party):
         """In a narrow window, choose the party whose page is shown."""
-        if self.page.viewport_size["width"] > 720:
+        if not self.is_narrow:
             return
         tab = self.page.locator(f'.ts-tabs input[value="{party}"]')
         if not tab.is_checked():
@@ -228,7 +233,7 @@ def opened_stage(context, demo, schema, host, size, scheme, by_keyboard=False, p
     assert_fits(one.page)
     check_accessible(one.page, schemes=(scheme,))
     assert one.page.locator("iframe").count() == 0
-    if size[0] > 720:
+    if not one.is_narrow:
         assert_refusal_passes(one)
     one.open()
     assert all(one.url(party).startswith(f"http://{host}:") for party in one.names)
