@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from utils.command_line import end_at_once
+
 import gc
+import signal
 
 from utils.collector import without_collections
 
@@ -12,4 +15,5 @@ with without_collections():
     import ui.serving
     import ui.stage.page  # noqa: F401
 
+signal.signal(signal.SIGINT, end_at_once)  # in the copies, which import the demonstration anew
 gc.freeze()  # a collection would write to every object, and so copy the memory that is shared

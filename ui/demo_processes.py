@@ -133,7 +133,6 @@ def _run(
     sys.stdout = open(1, "w", buffering=1, closefd=False)  # noqa: SIM115
     sys.stderr = open(2, "w", buffering=1, errors="backslashreplace", closefd=False)  # noqa: SIM115
     setproctitle(f"python -m {' '.join(words)}")
-    signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ.update(variables)
     sys.argv = list(words)
     runpy.run_module(words[0], run_name="__main__", alter_sys=True)

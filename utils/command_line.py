@@ -44,13 +44,14 @@ def _is_imported_by_program() -> bool:
     return False
 
 
-def _end_at_once(_number: int, _frame: FrameType | None) -> NoReturn:
+def end_at_once(_number: int, _frame: FrameType | None) -> NoReturn:
+    """Handle a signal, before `run_command`, by ending the process."""
     os._exit(INTERRUPTED)
 
 
 if signal.getsignal(signal.SIGINT) is signal.default_int_handler and _is_imported_by_program():
     # No KeyboardInterrupt: libraries in C turn one during their imports into their own errors.
-    signal.signal(signal.SIGINT, _end_at_once)
+    signal.signal(signal.SIGINT, end_at_once)
 
 
 class HelpFormatter(argparse.HelpFormatter):
@@ -97,7 +98,7 @@ def run_command(main: Callable[[], int | None]) -> NoReturn:
     If the reader of the output has gone, as after `| head -1`, nothing more is printed. From here
     on, Ctrl-C raises KeyboardInterrupt, so that `main` can clean up.
     """
-    if signal.getsignal(signal.SIGINT) is _end_at_once:
+    if signal.getsignal(signal.SIGINT) is end_at_once:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     print_any_text()
     try:

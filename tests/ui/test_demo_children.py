@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import stat
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from settings import ROOT
 from tests.parties.running import until
 from ui import demo_output, demo_restarts
 from ui.demo_by_hand import write_script
@@ -195,3 +197,25 @@ def test_script_for_a_start_by_hand_is_private_and_exact(
     shown = subprocess.run(["sh", "-c", own], capture_output=True, text=True, check=True)
     assert "TRISEAL_TOKEN=it's $HOME\n" in shown.stdout
     assert "TRISEAL_NAME=of the environment\n" in shown.stdout
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems copy no pages")
+def test_ctrl_c_ends_a_copy_at_once_until_its_command_runs(tmp_path: Path) -> None:
+    """A KeyboardInterrupt would be printed, as the copy is no command yet."""
+    (tmp_path / "shown.py").write_text(
+        "import signal\nprint(signal.getsignal(signal.SIGINT).__name__)"
+    )
+    starter = tmp_path / "starter.py"
+    starter.write_text(
+        "from ui.demo_processes import Page, page_context\n"
+        "if __name__ == '__main__':\n"
+        "    Page(page_context(), ['shown'], {}, (1, 2)).wait()\n"
+    )
+    ended = subprocess.run(
+        ["env", "--default-signal=INT", sys.executable, str(starter)],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": f"{tmp_path}:{ROOT}"},
+        capture_output=True,
+        text=True,
+    )
+    assert (ended.stdout, ended.stderr) == ("end_at_once\n", "")
